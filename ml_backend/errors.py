@@ -1,0 +1,65 @@
+"""Every error that this project raises on purpose.
+
+    ActiveLabelerError
+    ├── ConfigurationError            what was set cannot work; says which setting and what would
+    │   ├── UnsupportedLabelingConfig   names the tag and what is supported
+    │   └── WeightsUnavailable          the backbone's weights cannot be had
+    ├── LabelStudioError              Label Studio did not do what was asked
+    │   ├── LabelStudioUnreachable      no answer, or a 5xx: worth another try
+    │   ├── LabelStudioRefused          401 or 403: the token, or a blocked address
+    │   ├── LabelStudioNotFound         404: the project, task or prediction is gone
+    │   └── PublishMismatch             what was written is not what Label Studio holds
+    ├── ImageUnreadable               one image; carries a reason for people; never stops a round
+    ├── CorruptFile                   a file of ours that cannot be what was written
+    └── LeaseLost                     another trainer has taken the project over
+
+A message names the thing, its value and what was expected.
+"""
+
+
+class ActiveLabelerError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class ConfigurationError(ActiveLabelerError):
+    """Something that a person set cannot work."""
+
+
+class UnsupportedLabelingConfig(ConfigurationError):
+    """The project's labeling config asks for something other than single-choice classification."""
+
+
+class WeightsUnavailable(ConfigurationError):
+    """The weights of the configured backbone can neither be found nor downloaded."""
+
+
+class LabelStudioError(ActiveLabelerError):
+    """Label Studio did not do what was asked of it."""
+
+
+class LabelStudioUnreachable(LabelStudioError):
+    """No answer, a timeout or a 5xx: the same call may work later."""
+
+
+class LabelStudioRefused(LabelStudioError):
+    """Label Studio answered 401 or 403."""
+
+
+class LabelStudioNotFound(LabelStudioError):
+    """Label Studio answered 404."""
+
+
+class PublishMismatch(LabelStudioError):
+    """Label Studio holds something else than what was written."""
+
+
+class ImageUnreadable(ActiveLabelerError):
+    """One image cannot be fetched or decoded; `str()` is a reason to show to people."""
+
+
+class CorruptFile(ActiveLabelerError):
+    """A file of ours does not hold what its format promises."""
+
+
+class LeaseLost(ActiveLabelerError):
+    """Another trainer holds the project now; what this one was doing must stop."""

@@ -1,0 +1,1 @@
+"""Time and processes: the store and the trainer loop."""

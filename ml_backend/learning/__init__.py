@@ -1,0 +1,1 @@
+"""The only package that knows torch: images, backbones, embeddings, head. Knows no Label Studio."""

@@ -1,0 +1,279 @@
+"""The only reader of the environment and of the settings file.
+
+Precedence: a command's flag, then the environment, then the YAML file named by
+`ACTIVE_LABELER_CONFIG` (default `active-labeler.yaml` where it exists), then the default here.
+Names that users of Label Studio's own backends know keep them (LABEL_STUDIO_URL, MODEL_DIR, ...);
+everything else is prefixed ACTIVE_LABELER_ in the environment, and bare in the file.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+from pydantic import field_validator
+
+from ml_backend.errors import ConfigurationError
+
+CONFIG_FILE_VARIABLE = "ACTIVE_LABELER_CONFIG"
+DEFAULT_CONFIG_FILE = "active-labeler.yaml"
+
+
+def _known_as(name: str, *, bare: bool = False) -> Any:
+    """Name a field in the environment and in the file: bare for the names that users know."""
+    return AliasChoices(name.upper() if bare else f"ACTIVE_LABELER_{name.upper()}", name)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its unit, default and reason."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
+
+    # --- Label Studio
+    label_studio_url: str = Field(
+        "http://localhost:8080",
+        validation_alias=_known_as("label_studio_url", bare=True),
+        description="Where Label Studio is reached from here. The token is sent nowhere else.",
+    )
+    label_studio_api_key: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_known_as("label_studio_api_key", bare=True),
+        description="A personal access token (or a legacy token) of a Label Studio user.",
+    )
+    request_timeout_s: float = Field(
+        30.0,
+        gt=0,
+        validation_alias=_known_as("request_timeout_s"),
+        description="Longest wait for one answer of Label Studio, in seconds.",
+    )
+
+    # --- Serving
+    host: str = Field(
+        "127.0.0.1",
+        validation_alias=_known_as("host"),
+        description="Address that the backend listens on; 0.0.0.0 in a container.",
+    )
+    port: int = Field(
+        9090,
+        ge=1,
+        le=65535,
+        validation_alias=_known_as("port", bare=True),
+        description="Port that the backend listens on.",
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        validation_alias=_known_as("workers", bare=True),
+        description="gunicorn processes. One is enough: training runs in a process of its own.",
+    )
+    threads: int = Field(
+        8,
+        ge=1,
+        validation_alias=_known_as("threads", bare=True),
+        description="gunicorn threads per process.",
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO",
+        validation_alias=_known_as("log_level", bare=True),
+        description="Least severe log lines that are written.",
+    )
+    basic_auth_user: str = Field(
+        "",
+        validation_alias=_known_as("basic_auth_user", bare=True),
+        description="Login of the backend's own pages and routes. Empty: only Label Studio gets in.",
+    )
+    basic_auth_pass: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_known_as("basic_auth_pass", bare=True),
+        description="Password that goes with BASIC_AUTH_USER.",
+    )
+    max_request_bytes: int = Field(
+        64 * 2**20,
+        gt=0,
+        validation_alias=_known_as("max_request_bytes"),
+        description="Largest accepted request body. A TASKS_CREATED event carries up to 5,000 tasks.",
+    )
+
+    # --- State
+    model_dir: Path = Field(
+        Path("active-labeler-data"),
+        validation_alias=_known_as("model_dir", bare=True),
+        description="Folder of the database, embeddings and models.",
+    )
+    database_url: str = Field(
+        "",
+        validation_alias=_known_as("database_url"),
+        description="SQLAlchemy URL. Empty: SQLite inside MODEL_DIR.",
+    )
+
+    # --- Learning
+    backbone: str = Field(
+        "mobilenet_v3_small",
+        validation_alias=_known_as("backbone"),
+        description="A torchvision classification model by its name, or `scratch`.",
+    )
+    weights: str = Field(
+        "DEFAULT",
+        validation_alias=_known_as("weights"),
+        description="A torchvision weights name, or the path of a state dict (.pth, .safetensors).",
+    )
+    device: str = Field(
+        "auto",
+        validation_alias=_known_as("device"),
+        description="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one.",
+    )
+    batch_size: int = Field(
+        32,
+        ge=1,
+        validation_alias=_known_as("batch_size"),
+        description="Images per forward pass when embedding.",
+    )
+    fetch_workers: int = Field(
+        4,
+        ge=1,
+        validation_alias=_known_as("fetch_workers"),
+        description="Threads that fetch and decode images ahead of the network.",
+    )
+    seed: int = Field(
+        0,
+        ge=0,
+        validation_alias=_known_as("seed"),
+        description="Seed of everything random.",
+    )
+
+    # --- Ranking
+    strategy: str = Field(
+        "uherding",
+        validation_alias=_known_as("strategy"),
+        description="Query strategy, by its name in strategies.STRATEGIES.",
+    )
+    uncertainty: Literal["least_confidence", "margin", "entropy", "random"] = Field(
+        "margin",
+        validation_alias=_known_as("uncertainty"),
+        description="How unsure the model is of a task, where the strategy uses it.",
+    )
+
+    # --- Publishing
+    window: int = Field(
+        200,
+        ge=1,
+        validation_alias=_known_as("window"),
+        description="Tasks of the queue's front that are kept written in Label Studio. Behind them "
+        "Label Studio serves at random, so keep it well ahead of the annotators.",
+    )
+    front: int = Field(
+        16,
+        ge=1,
+        validation_alias=_known_as("front"),
+        description="Tasks that are written before the queue is switched; the rest follows behind.",
+    )
+    prelabel: bool = Field(
+        True,
+        validation_alias=_known_as("prelabel"),
+        description="Show the model's answer to annotators. People who see one tend to agree.",
+    )
+    reconcile_s: float = Field(
+        60.0,
+        gt=0,
+        validation_alias=_known_as("reconcile_s"),
+        description="Seconds between two looks at Label Studio for what a lost webhook did not tell.",
+    )
+
+    # --- Images
+    image_max_bytes: int = Field(
+        50 * 2**20,
+        gt=0,
+        validation_alias=_known_as("image_max_bytes"),
+        description="Largest image file that is fetched.",
+    )
+    image_max_pixels: int = Field(
+        100_000_000,
+        gt=0,
+        validation_alias=_known_as("image_max_pixels"),
+        description="Largest image that is decoded, in pixels.",
+    )
+    image_timeout_s: float = Field(
+        20.0,
+        gt=0,
+        validation_alias=_known_as("image_timeout_s"),
+        description="Longest time that fetching one image may take, in seconds.",
+    )
+    image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias=_known_as("image_hosts"),
+        description="Hosts that images may come from (comma-separated; *.example.org matches "
+        "subdomains). Empty: any host with a public address. Label Studio's own is always allowed.",
+    )
+    image_private_addresses: bool = Field(
+        False,
+        validation_alias=_known_as("image_private_addresses"),
+        description="Allow images from private, loopback and link-local addresses.",
+    )
+
+    @field_validator("image_hosts", mode="before")
+    @classmethod
+    def _split_commas(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _http_url(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://")):
+            raise ValueError(f"expected http://... or https://..., got {value!r}")
+        return value.rstrip("/")
+
+    @property
+    def sqlalchemy_url(self) -> str:
+        """The database to open."""
+        return self.database_url or f"sqlite:///{self.model_dir.absolute() / 'state.sqlite3'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags over environment over file."""
+        file = _config_file()
+        sources: tuple[PydanticBaseSettingsSource, ...] = (init_settings, env_settings)
+        if file is not None:
+            sources += (YamlConfigSettingsSource(settings_cls, yaml_file=file),)
+        return sources
+
+
+def _config_file() -> Path | None:
+    named = os.environ.get(CONFIG_FILE_VARIABLE)
+    if named and not Path(named).is_file():
+        raise ConfigurationError(f"{CONFIG_FILE_VARIABLE}={named!r}: there is no such file")
+    path = Path(named or DEFAULT_CONFIG_FILE)
+    return path if path.is_file() else None
+
+
+def load_settings(**flags: object) -> Settings:
+    """Read the settings; `flags` (None means not given) win over environment and file.
+
+    Raises ConfigurationError, one line per setting that cannot be used.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        lines = [
+            f"{'.'.join(str(part) for part in problem['loc'])}: {problem['msg']}"
+            for problem in error.errors(include_url=False, include_input=False)
+        ]
+        raise ConfigurationError("Settings that cannot be used:\n  " + "\n  ".join(lines)) from None

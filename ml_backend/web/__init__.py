@@ -1,0 +1,1 @@
+"""HTTP: the Flask app, its routes and pages. Knows no torch and no Label Studio SDK."""
