@@ -3,7 +3,9 @@
     ActiveLabelerError
     ├── ConfigurationError            what was set cannot work; says which setting and what would
     │   ├── UnsupportedLabelingConfig   names the tag and what is supported
-    │   └── WeightsUnavailable          the backbone's weights cannot be had
+    │   ├── WeightsUnavailable          the backbone's weights cannot be had
+    │   └── UnknownStrategy             no query strategy, uncertainty or parameter of that name
+    ├── UnrankableInput               arrays that no strategy can rank: wrong shape, NaN, logits
     ├── LabelStudioError              Label Studio did not do what was asked
     │   ├── LabelStudioUnreachable      no answer, or a 5xx: worth another try
     │   ├── LabelStudioRefused          401 or 403: the token, or a blocked address
@@ -31,6 +33,14 @@ class UnsupportedLabelingConfig(ConfigurationError):
 
 class WeightsUnavailable(ConfigurationError):
     """The weights of the configured backbone can neither be found nor downloaded."""
+
+
+class UnknownStrategy(ConfigurationError):
+    """A query strategy, an uncertainty or a parameter that does not exist; says which do."""
+
+
+class UnrankableInput(ActiveLabelerError):
+    """Arrays that no query strategy can rank; names the array and what is wrong with it."""
 
 
 class LabelStudioError(ActiveLabelerError):
