@@ -1,0 +1,90 @@
+"""k-means on embeddings, in float32 matrix products, the same result for the same seed.
+
+Why not scikit-learn's: its threads add up partial sums in the order in which they finish, so that
+two runs with one seed can differ; it warns where there are fewer distinct points than clusters.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from strategies.arrays import FloatArray, IntArray
+
+_SAMPLE = 16_384  # rows that centres are fitted on
+_BLOCK_ROWS = 16_384
+_SMALLEST_CLUSTER = 32  # aimed-at tasks per cluster of a pool
+_MOST_CLUSTERS = 1000
+
+
+def cluster_pool(
+    embeddings_ND: FloatArray, rng: np.random.Generator, *, n_clusters: int | None = None
+) -> IntArray:
+    """Return a cluster index per pool row, for `rank(..., clusters_N=...)`. Worth caching.
+
+    n_clusters defaults to about one for each 32 tasks, at most 1,000.
+    """
+    n_rows = len(embeddings_ND)
+    k = n_clusters or min(max(n_rows // _SMALLEST_CLUSTER, 1), _MOST_CLUSTERS)
+    centres_KD = fit_centres(embeddings_ND, k, rng, iterations=5)
+    return nearest(embeddings_ND, centres_KD)
+
+
+def fit_centres(
+    embeddings_ND: FloatArray, k: int, rng: np.random.Generator, *, iterations: int
+) -> FloatArray:
+    """Return at most k centres (fewer where there are fewer distinct points) by Lloyd's steps."""
+    n_rows = len(embeddings_ND)
+    if n_rows > _SAMPLE:
+        rows = np.sort(rng.choice(n_rows, size=_SAMPLE, replace=False))
+        embeddings_ND = embeddings_ND[rows]
+    centres_KD = _plus_plus(embeddings_ND, k, rng) if k <= 64 else _drawn(embeddings_ND, k, rng)
+    for _ in range(iterations):
+        assigned_N = nearest(embeddings_ND, centres_KD)
+        centres_KD = means(embeddings_ND, assigned_N, centres_KD)
+    return centres_KD
+
+
+def nearest(embeddings_ND: FloatArray, centres_KD: FloatArray) -> IntArray:
+    """Return the index of the nearest centre of each row, in chunks."""
+    half_squares_K = 0.5 * np.einsum("kd,kd->k", centres_KD, centres_KD)
+    assigned_N = np.zeros(len(embeddings_ND), dtype=np.int64)
+    for start in range(0, len(embeddings_ND), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        closeness = embeddings_ND[block] @ centres_KD.T - half_squares_K
+        assigned_N[block] = closeness.argmax(axis=1)
+    return assigned_N
+
+
+def means(embeddings_ND: FloatArray, assigned_N: IntArray, centres_KD: FloatArray) -> FloatArray:
+    """Return the mean of the rows of each cluster; an empty cluster keeps its centre."""
+    by_cluster = np.argsort(assigned_N, kind="stable")
+    present, starts, counts = np.unique(
+        assigned_N[by_cluster], return_index=True, return_counts=True
+    )
+    moved_KD = centres_KD.copy()
+    if present.size:
+        sums = np.add.reduceat(embeddings_ND[by_cluster], starts, axis=0)
+        moved_KD[present] = sums / counts[:, None]
+    return moved_KD
+
+
+def _plus_plus(embeddings_ND: FloatArray, k: int, rng: np.random.Generator) -> FloatArray:
+    """Draw k distinct centres, each by squared distance to those before (Arthur et al., 2007)."""
+    chosen = [int(rng.integers(len(embeddings_ND)))]
+    squares_N = _squares_to(embeddings_ND, chosen[0])
+    while len(chosen) < k and squares_N.max() > 0:
+        cumulated_N = np.cumsum(squares_N, dtype=np.float64)
+        drawn = np.searchsorted(cumulated_N, rng.random() * cumulated_N[-1], side="right")
+        chosen.append(min(int(drawn), len(embeddings_ND) - 1))
+        squares_N = np.minimum(squares_N, _squares_to(embeddings_ND, chosen[-1]))
+    return embeddings_ND[chosen].astype(np.float32)
+
+
+def _squares_to(embeddings_ND: FloatArray, row: int) -> FloatArray:
+    differences_ND = embeddings_ND - embeddings_ND[row]
+    return np.einsum("nd,nd->n", differences_ND, differences_ND)
+
+
+def _drawn(embeddings_ND: FloatArray, k: int, rng: np.random.Generator) -> FloatArray:
+    rows = rng.choice(len(embeddings_ND), size=min(k, len(embeddings_ND)), replace=False)
+    return embeddings_ND[np.sort(rows)].astype(np.float32)

@@ -1,0 +1,143 @@
+"""rank(): the pool in, an order out. The story of this package; the pieces stand beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ml_backend.errors import ConfigurationError, UnrankableInput
+from strategies.arrays import Candidates, FloatArray, IntArray, Labeled, require_compatible
+from strategies.order import NEAR_DUPLICATE, complete, priorities
+from strategies.query import Query
+from strategies.reasons import Reason, reasons_for_head
+from strategies.table import Strategy, find_strategy
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranking:
+    """The whole pool in the order in which it should be labeled.
+
+    order_N / `order`: pool rows, most wanted first. priority[i] belongs to order[i]: from 1.0 down
+    to 0.0, strictly decreasing. reasons[i] belongs to order[i], for the head only.
+    uncertainty_N: per pool row, in [0, 1], as the strategy saw it, or None where it saw none.
+    strategy: what answered, which is the cold start of the one asked for while there is no model.
+    """
+
+    order: IntArray
+    priority: FloatArray
+    reasons: tuple[Reason, ...]
+    uncertainty_N: FloatArray | None
+    strategy: str
+    cold_start: bool
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.order)
+
+
+def rank(
+    name: str,
+    candidates: Candidates,
+    labeled: Labeled,
+    *,
+    head: int = 1000,
+    rng: np.random.Generator,
+    clusters_N: IntArray | None = None,
+    near_duplicate: float = NEAR_DUPLICATE,
+    **parameters: Any,
+) -> Ranking:
+    """Order the pool by the strategy called `name`.
+
+    head: how many places the full strategy fills; behind them comes the cheaper body.
+    rng: the same generator state gives the same ranking, in whatever order the rows come.
+    clusters_N: a cluster index per pool row (`cluster_pool`), to save computing it anew.
+    near_duplicate: cosine above which a task behind the head repeats a labeled or picked one.
+    parameters: of the strategy; see STRATEGIES[name].parameters.
+
+    Raises UnknownStrategy (name or parameter), ConfigurationError (a parameter's value),
+    UnrankableInput (arrays).
+    """
+    asked = find_strategy(name)
+    asked.check(parameters)
+    require_compatible(candidates, labeled)
+    _require_whole(head)
+    cold = candidates.probs_NC is None and not asked.works_without_model(parameters)
+    strategy = find_strategy(asked.cold_start) if cold else asked
+    _require_needs(strategy, candidates)
+    if not len(candidates):
+        return Ranking(np.empty(0, np.int64), np.empty(0), (), None, strategy.name, cold)
+    if clusters_N is not None:
+        clusters_N = _require_clusters(clusters_N, len(candidates))
+
+    rows_N, candidates, clusters_N = _by_task_id(candidates, clusters_N)
+    for_head, for_body = _two_generators(rng)
+    query = Query(candidates, labeled, min(head, len(candidates)), for_head)
+    taken = strategy.parameters
+    picks = strategy.pick(query, **{key: parameters[key] for key in parameters if key in taken})
+    order_N = complete(
+        query, picks, rng=for_body, clusters_N=clusters_N, near_duplicate=near_duplicate
+    )
+    reasons = reasons_for_head(query, picks, order_N[: query.head], cold=cold, kind=strategy.kind)
+    return Ranking(
+        rows_N[order_N],
+        priorities(len(order_N)),
+        reasons,
+        _by_pool_row(picks.uncertainty_N, rows_N),
+        strategy.name,
+        cold,
+    )
+
+
+def _by_task_id(
+    candidates: Candidates, clusters_N: IntArray | None
+) -> tuple[IntArray, Candidates, IntArray | None]:
+    """Return the pool sorted by task id, and the pool row that each sorted row was."""
+    ids_N = candidates.task_ids_N
+    rows_N = np.argsort(ids_N)
+    if (ids_N[1:] > ids_N[:-1]).all():  # the usual case: spare the copy of all embeddings
+        return rows_N, candidates, clusters_N
+    probs_NC, embeddings_ND = candidates.probs_NC, candidates.embeddings_ND
+    in_order = Candidates(
+        ids_N[rows_N],
+        None if probs_NC is None else probs_NC[rows_N],
+        None if embeddings_ND is None else embeddings_ND[rows_N],
+    )
+    return rows_N, in_order, None if clusters_N is None else clusters_N[rows_N]
+
+
+def _by_pool_row(values_N: FloatArray | None, rows_N: IntArray) -> FloatArray | None:
+    if values_N is None:
+        return None
+    back_N = np.empty_like(values_N)
+    back_N[rows_N] = values_N
+    return back_N
+
+
+def _two_generators(
+    rng: np.random.Generator,
+) -> tuple[np.random.Generator, np.random.Generator]:
+    """Return one generator for the head and one for the body: how much one draws is its own."""
+    seeds = rng.integers(2**63, size=2)
+    return np.random.default_rng(seeds[0]), np.random.default_rng(seeds[1])
+
+
+def _require_whole(head: int) -> None:
+    if not isinstance(head, (int, np.integer)) or head < 1:
+        raise ConfigurationError(f"head={head!r}: expected a whole number >= 1")
+
+
+def _require_needs(strategy: Strategy, candidates: Candidates) -> None:
+    if "embeddings" in strategy.needs and candidates.embeddings_ND is None:
+        raise UnrankableInput(f"strategy {strategy.name!r} needs embeddings_ND, which is None")
+
+
+def _require_clusters(clusters_N: IntArray, n_rows: int) -> IntArray:
+    clusters_N = np.asarray(clusters_N)
+    if clusters_N.shape != (n_rows,) or clusters_N.dtype.kind not in "iu":
+        raise UnrankableInput(
+            f"clusters_N has shape {clusters_N.shape} of {clusters_N.dtype}: "
+            f"expected ({n_rows},) integers"
+        )
+    return clusters_N.astype(np.int64, copy=False)

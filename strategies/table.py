@@ -1,0 +1,161 @@
+"""The query strategies that exist, as a table: what each needs, and where it comes from."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from ml_backend.errors import ConfigurationError, UnknownStrategy
+from strategies import clustering, herding, proximity, simple
+from strategies.query import Picks
+from strategies.uncertainty import NAMES, RANDOM
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """One row of the table.
+
+    needs: of {"probs", "embeddings"}. cold_start: the strategy that answers while there is no
+    model; "" where none is needed. kind: of the reasons it gives. diverse: its head does not
+    repeat images.
+    """
+
+    name: str
+    pick: Callable[..., Picks]
+    needs: frozenset[str]
+    description: str
+    source: str
+    cold_start: str = ""
+    kind: str = "uncertain"
+    diverse: bool = False
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """Return the names of the parameters that it takes, with their defaults."""
+        taken = inspect.signature(self.pick).parameters.values()
+        return {p.name: p.default for p in taken if p.kind is p.KEYWORD_ONLY}
+
+    def check(self, parameters: Mapping[str, Any]) -> None:
+        """Raise UnknownStrategy for a foreign parameter, ConfigurationError for a bad value."""
+        known = self.parameters
+        for name, value in parameters.items():
+            if name not in known:
+                there_is = ", ".join(known) or "none"
+                raise UnknownStrategy(
+                    f"strategy {self.name!r} has no parameter {name!r}; there is: {there_is}"
+                )
+            _check_value(self.name, name, value)
+
+    def works_without_model(self, parameters: Mapping[str, Any]) -> bool:
+        """Return whether it can answer with probs_NC None and these parameters."""
+        uncertainty = parameters.get("uncertainty", self.parameters.get("uncertainty"))
+        return "probs" not in self.needs or uncertainty == RANDOM
+
+
+def _check_value(strategy: str, name: str, value: object) -> None:
+    where = f"strategy {strategy!r}: {name}={value!r}"
+    if name == "uncertainty":
+        if value not in NAMES:
+            raise UnknownStrategy(f"{where} does not exist; there is: {', '.join(NAMES)}")
+    elif name == "weight":
+        if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+            raise ConfigurationError(f"{where}: expected a number >= 0")
+    elif name == "sigma":
+        if value is not None and (not isinstance(value, (int, float)) or not 0 < value < math.inf):
+            raise ConfigurationError(f"{where}: expected a number > 0, or None")
+    elif not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{where}: expected a whole number >= 1")
+
+
+_PROBS, _EMBEDDINGS = "probs", "embeddings"
+_ROWS = (
+    Strategy(
+        "uherding",
+        herding.uherding,
+        frozenset({_PROBS, _EMBEDDINGS}),
+        "Cover the pool where the model is unsure. The default.",
+        "Bae, Oliveira, Sutherland, ICLR 2025, arXiv:2412.20644",
+        cold_start="maxherding",
+        kind="covers",
+        diverse=True,
+    ),
+    Strategy(
+        "maxherding",
+        herding.maxherding,
+        frozenset({_EMBEDDINGS}),
+        "Cover the pool. What uherding is before the first label.",
+        "Bae, Noh, Sutherland, ECCV 2024, arXiv:2407.12212",
+        kind="covers",
+        diverse=True,
+    ),
+    Strategy(
+        "margin",
+        simple.margin,
+        frozenset({_PROBS}),
+        "The two likeliest classes are close.",
+        "Scheffer, Decomain, Wrobel, IDA 2001",
+        cold_start="random",
+    ),
+    Strategy(
+        "entropy",
+        simple.entropy,
+        frozenset({_PROBS}),
+        "The class distribution is flat. Worse than random with few labels.",
+        "Settles, Active Learning Literature Survey, 2009",
+        cold_start="random",
+    ),
+    Strategy(
+        "least_confidence",
+        simple.least_confidence,
+        frozenset({_PROBS}),
+        "The likeliest class is not likely. Worse than random with few labels.",
+        "Lewis, Gale, SIGIR 1994",
+        cold_start="random",
+    ),
+    Strategy(
+        "random",
+        simple.random,
+        frozenset(),
+        "Any task next: what everything else has to beat.",
+        "-",
+        kind="random",
+    ),
+    Strategy(
+        "top_n",
+        simple.top_n,
+        frozenset({_PROBS}),
+        "The most unsure, by any uncertainty.",
+        "SpaceML Active Labeler: pick top n",
+        cold_start="random",
+    ),
+    Strategy(
+        "iterative_proximity",
+        proximity.iterative_proximity,
+        frozenset({_PROBS, _EMBEDDINGS}),
+        "The most unsure, pushed away from the centroid of the picks. For comparison.",
+        "SpaceML Active Labeler: iterative proximity",
+        cold_start="random",
+    ),
+    Strategy(
+        "clustering",
+        clustering.clustering,
+        frozenset({_PROBS, _EMBEDDINGS}),
+        "The most unsure of each of a few clusters. For comparison.",
+        "SpaceML Active Labeler: clustering",
+        cold_start="random",
+    ),
+)
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType({row.name: row for row in _ROWS})
+
+
+def find_strategy(name: str) -> Strategy:
+    """Return the row called `name`. Raises UnknownStrategy, which lists what there is."""
+    if name not in STRATEGIES:
+        raise UnknownStrategy(
+            f"there is no strategy {name!r}; there is: {', '.join(sorted(STRATEGIES))}"
+        )
+    return STRATEGIES[name]
