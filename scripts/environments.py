@@ -119,7 +119,8 @@ def _starts(python: Path) -> bool:
     """Whether this environment's Python runs, has pip, and is new enough."""
     program = "import pip, sys; sys.exit(sys.version_info < (3, 11))"
     try:
-        ended = subprocess.run([python, "-c", program], capture_output=True, timeout=60)
+        command = [str(python), "-c", program]
+        ended = subprocess.run(command, capture_output=True, timeout=60)  # noqa: S603 (ours)
     except OSError:
         return False
     return ended.returncode == 0
@@ -141,13 +142,15 @@ def _check_machine(needed_bytes: int) -> None:
 
 def _install(environment: Path, *requirements: str) -> None:
     uv = [str(environment / "bin" / "uv"), "pip", "install", "--python", str(environment)]
+    if not sys.stderr.isatty():
+        uv.append("--quiet")  # nobody watches the progress bars, and a log needs no 140 names
     started = time.monotonic()
     _run([*uv, *requirements], "install the packages")
     print(f"{environment.name} is ready after {time.monotonic() - started:.0f} s.", flush=True)
 
 
 def _run(command: list[str], purpose: str) -> None:
-    ended = subprocess.run(command, cwd=ROOT)
+    ended = subprocess.run(command, cwd=ROOT)  # noqa: S603 (a list of our own making)
     if ended.returncode != 0:
         raise SetupError(
             f"could not {purpose} (exit code {ended.returncode}; the messages are above). Without "
@@ -159,7 +162,7 @@ def _run(command: list[str], purpose: str) -> None:
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
     """Let a second scripts/setup in the same clone wait for the first."""
-    with (ROOT / ".set-up.lock").open("w") as lock:
+    with Path(__file__).open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 

@@ -1,0 +1,234 @@
+"""The story of the demo, from an empty folder to a labeling queue that learns.
+
+label studio → project of images → backend → connect → trainer → (oracle → curve) → people
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+from rich.panel import Panel
+
+from scripts.demonstration.accounts import furnish
+from scripts.demonstration.images import DemoImages, read_images
+from scripts.demonstration.memory import ANNOTATOR, USERNAME, Memory, recall, remember
+from scripts.demonstration.processes import (
+    Child,
+    run_to_the_end,
+    running,
+    usable_port,
+    wait_until_it_answers,
+)
+from scripts.demonstration.show import annotate_and_compare, choose_backbone
+from scripts.digits_images import write_digits
+from scripts.local_label_studio import LocalLabelStudio, find_label_studio
+
+ROOT = Path(__file__).resolve().parents[2]
+console = Console()
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--images",
+    type=click.Path(exists=True, file_okay=False, resolve_path=True, path_type=Path),
+    help="A folder with one subfolder a class. Without it: scikit-learn's handwritten digits.",
+)
+@click.option(
+    "--annotate",
+    type=click.IntRange(min=1),
+    help="Let an oracle annotate this many tasks, then compare with random orders.",
+)
+@click.option(
+    "--pace",
+    type=click.FloatRange(min=0),
+    default=1.5,
+    show_default=True,
+    help="Seconds that the oracle looks at each image.",
+)
+@click.option("--fresh", is_flag=True, help="Delete the demo's folder first (asks before).")
+@click.option(
+    "--then-stop", is_flag=True, help="Stop when all is done, without waiting for Ctrl-C."
+)
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, resolve_path=True, path_type=Path),
+    default=ROOT / ".demo",
+    help="Where the demo keeps everything. Default: .demo in the clone.",
+)
+def demo(
+    images: Path | None,
+    annotate: int | None,
+    pace: float,
+    fresh: bool,
+    then_stop: bool,
+    folder: Path,
+) -> None:
+    """Start a Label Studio and the backend, and show a labeling queue that learns.
+
+    Everything listens on 127.0.0.1 alone and lies in one folder. A second start goes on where the
+    first ended.
+    """
+    if fresh:
+        _delete(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    with _one_at_a_time(folder), _sigterm_as_ctrl_c(), ExitStack() as everything:
+        try:
+            _show(everything, folder, images, annotate, pace, then_stop)
+        except KeyboardInterrupt:
+            console.print("\nStopping. The next start goes on from here.")
+
+
+def _show(
+    everything: ExitStack,
+    folder: Path,
+    images: Path | None,
+    annotate: int | None,
+    pace: float,
+    then_stop: bool,
+) -> None:
+    memory = recall(folder)
+    shown = _images(folder, memory, images)
+    studio = _label_studio(everything, folder, memory)
+    furnish(studio, folder, memory, shown, console)
+    choose_backbone(memory, console)
+    remember(folder, memory)
+    trainer = _backend(everything, folder, memory, studio)
+    _announce(studio, memory)
+    if annotate:
+        annotate_and_compare(studio, folder, memory, shown, annotate, pace, console)
+    if not then_stop:
+        _wait(trainer)
+
+
+def _delete(folder: Path) -> None:
+    """Delete what an earlier demo left, after a yes; never a folder that is none of ours."""
+    if not folder.exists():
+        return
+    if any(folder.iterdir()) and not (folder / "demo.json").exists():
+        raise click.ClickException(f"{folder} holds no demo (there is no demo.json): not deleted")
+    click.confirm(f"Delete {folder} with its annotations and models?", abort=True)
+    with _one_at_a_time(folder):
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock; two demos on one database would harm each other."""
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise click.ClickException(
+                f"another demo runs in {folder}. Stop it (Ctrl-C there), or take --folder"
+            ) from None
+        yield
+
+
+@contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """End in order when asked to end: a demo that just died would leave three servers behind."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _images(folder: Path, memory: Memory, asked: Path | None) -> DemoImages:
+    """Find the images; a folder once begun stays with the images that it was begun with."""
+    if asked and memory.images and str(asked) != memory.images:
+        raise click.ClickException(
+            f"{folder} holds a demo of {memory.images}. Take --fresh to begin anew with {asked}, "
+            "or --folder to have both"
+        )
+    if not memory.images:
+        memory.images = str(asked or folder / "digits")
+        remember(folder, memory)
+    if memory.images == str(folder / "digits"):
+        write_digits(folder / "digits")
+    return read_images(Path(memory.images))
+
+
+def _label_studio(everything: ExitStack, folder: Path, memory: Memory) -> LocalLabelStudio:
+    memory.label_studio_port = _port("Label Studio", memory.label_studio_port)
+    studio = LocalLabelStudio(
+        executable=find_label_studio(),
+        data_dir=folder / "label-studio",
+        port=memory.label_studio_port,
+        username=USERNAME,
+        password=memory.password,
+        legacy_tokens=False,
+        bulk_import=True,
+    )
+    everything.callback(studio.stop)
+    with console.status("Label Studio starts (about a minute the first time) ..."):
+        studio.start()
+    return studio
+
+
+def _port(name: str, wanted: int) -> int:
+    port = usable_port(wanted)
+    if port != wanted:
+        console.print(f"Port {wanted} is taken: {name} listens on {port}.")
+    return port
+
+
+def _backend(
+    everything: ExitStack, folder: Path, memory: Memory, studio: LocalLabelStudio
+) -> Child:
+    """Start the backend, connect the project, start the trainer; return the trainer."""
+    memory.backend_port = _port("The backend", memory.backend_port)
+    remember(folder, memory)
+    environment = {
+        "LABEL_STUDIO_URL": studio.url,
+        "LABEL_STUDIO_API_KEY": memory.access_token,
+        "MODEL_DIR": str(folder / "backend"),
+        "PORT": str(memory.backend_port),
+        "ACTIVE_LABELER_BACKBONE": memory.backbone,
+    }
+    url = f"http://127.0.0.1:{memory.backend_port}"
+    backend = everything.enter_context(running("backend", ["serve"], folder, environment))
+    wait_until_it_answers(backend, f"{url}/health")
+    connect = ["connect", "--project", str(memory.project_id), "--backend-url", url]
+    run_to_the_end(connect, folder, environment)
+    return everything.enter_context(running("trainer", ["train"], folder, environment))
+
+
+def _announce(studio: LocalLabelStudio, memory: Memory) -> None:
+    console.print(
+        Panel.fit(
+            f"Label Studio  {studio.url}/projects/{memory.project_id}/data\n"
+            f"  login       {USERNAME}   password {memory.password}\n"
+            f"  or          {ANNOTATOR}   password {memory.annotator_password}\n"
+            f"Backend       http://127.0.0.1:{memory.backend_port}/status\n\n"
+            "Press [bold]Label All Tasks[/bold] in Label Studio: the next task is the one that the "
+            "model can learn most from.",
+            title="The demo is running",
+        )
+    )
+
+
+def _wait(trainer: Child) -> None:
+    console.print("Ctrl-C stops everything.")
+    while not trainer.ended():
+        time.sleep(0.5)
+    raise trainer.failure()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    demo()

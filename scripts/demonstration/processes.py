@@ -1,0 +1,108 @@
+"""The backend and the trainer as child processes: started, watched, and ended with the demo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import httpx
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 20.0
+COMMAND = Path(sys.executable).with_name("active-labeler")
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """A running command and the file that its output goes to."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def failure(self) -> click.ClickException:
+        """Say how it ended, with the end of its log."""
+        tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-20:])
+        code = self.process.poll()
+        return click.ClickException(f"{self.name} ended with code {code}. {self.log}:\n{tail}")
+
+
+@contextmanager
+def running(
+    name: str, arguments: list[str], folder: Path, environment: Mapping[str, str]
+) -> Iterator[Child]:
+    """Run `active-labeler ARGUMENTS` in `folder` while the block runs, then end it.
+
+    In a process group of its own, so that Ctrl-C reaches the demo alone and the demo decides the
+    order in which things end.
+    """
+    log = folder / f"{name}.log"
+    with log.open("ab") as output:
+        process = subprocess.Popen(  # noqa: S603 (a list of our own making)
+            [str(COMMAND), *arguments],
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    try:
+        yield Child(name, process, log)
+    finally:
+        _end(process)
+
+
+def run_to_the_end(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+    """Run `active-labeler ARGUMENTS` in view; raises click.ClickException where it fails."""
+    command = [str(COMMAND), *arguments]
+    ended = subprocess.run(  # noqa: S603 (a list of our own making)
+        command, cwd=folder, env={**os.environ, **environment}, stdin=subprocess.DEVNULL
+    )
+    if ended.returncode != 0:
+        raise click.ClickException(f"{' '.join(command)} ended with code {ended.returncode}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(STOP_TIMEOUT_S)
+
+
+def wait_until_it_answers(child: Child, url: str) -> None:
+    """Return when `url` answers 2xx. Raises click.ClickException where it ends or is late."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if child.ended():
+            raise child.failure()
+        with suppress(httpx.HTTPError):
+            if httpx.get(url, timeout=2).is_success:
+                return
+        time.sleep(0.1)
+    raise click.ClickException(f"{child.name} did not answer {url} within {START_TIMEOUT_S:.0f} s")
+
+
+def usable_port(wanted: int) -> int:
+    """Return `wanted`, or the next port that nobody listens on."""
+    for port in range(wanted, wanted + 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise click.ClickException(f"no free port from {wanted} to {wanted + 99}")
