@@ -13,6 +13,7 @@
     │   └── PublishMismatch             what was written is not what Label Studio holds
     ├── ImageUnreadable               one image; carries a reason for people; never stops a round
     ├── CorruptFile                   a file of ours that cannot be what was written
+    ├── ProjectNotConnected           no such project here: `connect` comes first
     └── LeaseLost                     another trainer has taken the project over
 
 A message names the thing, its value and what was expected.
@@ -69,6 +70,10 @@ class ImageUnreadable(ActiveLabelerError):
 
 class CorruptFile(ActiveLabelerError):
     """A file of ours does not hold what its format promises."""
+
+
+class ProjectNotConnected(ActiveLabelerError):
+    """The project is not connected (any more)."""
 
 
 class LeaseLost(ActiveLabelerError):

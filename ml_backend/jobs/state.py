@@ -1,0 +1,117 @@
+"""What the store hands out: plain frozen dataclasses.
+
+Knows nothing of SQL. Times are aware datetimes in UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_backend.records import Annotation, ChoiceControl, ProjectSettings, WebhookEvent
+
+ROUND_STATES = frozenset({"published", "unchanged", "failed", "dry-run", "held"})
+VERSION_STATES = frozenset({"publishing", "current", "superseded", "deleted"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectedProject:
+    """A Label Studio project whose queue we order."""
+
+    project_id: int
+    label_studio_url: str
+    title: str
+    control: ChoiceControl
+    label_config_hash: str
+    webhook_id: int | None
+    backend_id: int | None
+    backend_url: str  # under which Label Studio reaches us
+    secret_sha256: str  # hex; the secret itself is known to Label Studio alone
+    found: ProjectSettings  # as they were before connect, for detach
+    current_version: str | None = None  # the model version that orders the queue now
+    held: bool = False  # rollback holds the queue until the next `sync`
+    connected_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """The right of one trainer to run a round of one project, and what the round has to answer.
+
+    `events` arrived and are not yet done, oldest first; `requested` are the reasons given to
+    `mark_dirty`, such as "sync". `lease_id` is new with every claim and fences off older ones.
+    """
+
+    project_id: int
+    owner: str
+    through_event_id: int
+    events: tuple[WebhookEvent, ...] = ()
+    requested: frozenset[str] = frozenset()
+    lease_id: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mirror:
+    """What we know of a project's tasks and annotations: columns, sorted by task_id.
+
+    Row i of each of the four columns is the same task. `annotations` are sorted by their id.
+    """
+
+    task_ids: NDArray[np.int64]
+    image_uris: list[str]
+    content_hashes: list[str | None]  # None: not fetched yet
+    unreadable: list[str | None]  # a reason for people; None: nothing wrong is known
+    annotations: list[Annotation]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoundRecord:
+    """One round. A state of "running" in a round that is not the newest: its trainer was killed."""
+
+    round_id: int
+    project_id: int
+    started_at: datetime
+    finished_at: datetime | None
+    state: str  # running, or one of ROUND_STATES
+    model_version: str | None
+    report: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRecord:
+    """One model version that was, or may have been, written to Label Studio."""
+
+    version: str
+    round_id: int
+    state: str  # one of VERSION_STATES
+    created_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heartbeat:
+    """The last sign of life of one trainer."""
+
+    owner: str
+    seen_at: datetime
+    doing: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectCounts:
+    """How a project stands, for /status and /metrics."""
+
+    tasks: int
+    labeled: int  # tasks with at least one annotation that is not a skip and has a choice
+    pool: int  # tasks - labeled
+    unreadable: int
+    annotations: int  # skips too
+    waiting: int  # events and requests that no finished round has answered
+    waiting_since: datetime | None
+    lease_owner: str | None
+    lease_until: datetime | None
+    retry_at: datetime | None
