@@ -21,14 +21,14 @@ from ml_backend.jobs.state import (
     VersionRecord,
 )
 from ml_backend.jobs.tables import (
-    annotations,
-    heartbeats,
-    inbox,
-    leases,
-    rounds,
-    tasks,
-    versions,
-    windows,
+    annotations_table,
+    heartbeats_table,
+    inbox_table,
+    leases_table,
+    rounds_table,
+    tasks_table,
+    versions_table,
+    windows_table,
 )
 
 FORGET_HEARTBEATS_AFTER = timedelta(days=1)  # a trainer's name is new with every start
@@ -44,7 +44,7 @@ class History:
         """Note that a round begins; returns its id."""
         row = {"project_id": project_id, "started_at": now, "state": "running", "report": {}}
         with self._database.writing() as connection:
-            inserted = connection.execute(rounds.insert().values(row))
+            inserted = connection.execute(rounds_table.insert().values(row))
             key = inserted.inserted_primary_key
         assert key is not None
         return int(key[0])
@@ -61,8 +61,8 @@ class History:
         """Note how a round ended; `report` must be JSON. Raises LookupError for an unknown one."""
         _require_one_of(state, ROUND_STATES)
         statement = (
-            rounds.update()
-            .where(rounds.c.round_id == round_id)
+            rounds_table.update()
+            .where(rounds_table.c.round_id == round_id)
             .values(finished_at=now, state=state, model_version=model_version, report=dict(report))
         )
         self._change_one(statement, f"round {round_id}")
@@ -70,9 +70,9 @@ class History:
     def rounds(self, project_id: int, limit: int = 50) -> list[RoundRecord]:
         """The latest rounds of a project, newest first."""
         query = (
-            sa.select(rounds)
-            .where(rounds.c.project_id == project_id)
-            .order_by(rounds.c.round_id.desc())
+            sa.select(rounds_table)
+            .where(rounds_table.c.project_id == project_id)
+            .order_by(rounds_table.c.round_id.desc())
             .limit(limit)
         )
         with self._database.reading() as connection:
@@ -93,7 +93,7 @@ class History:
             "changed_at": now,
         }
         with self._database.writing() as connection:
-            connection.execute(versions.insert().values(row))
+            connection.execute(versions_table.insert().values(row))
 
     def set_version_state(self, project_id: int, version: str, state: str, now: datetime) -> None:
         """Note what became of a version. A deleted one keeps no window.
@@ -102,22 +102,22 @@ class History:
         """
         _require_one_of(state, VERSION_STATES)
         statement = (
-            versions.update()
-            .where(versions.c.project_id == project_id, versions.c.version == version)
+            versions_table.update()
+            .where(versions_table.c.project_id == project_id, versions_table.c.version == version)
             .values(state=state, changed_at=now)
         )
         self._change_one(statement, f"version {version!r} of project {project_id}")
         if state == "deleted":
             with self._database.writing() as connection:
-                connection.execute(windows.delete().where(_window_of(project_id, version)))
+                connection.execute(windows_table.delete().where(_window_of(project_id, version)))
 
     def versions(self, project_id: int) -> list[VersionRecord]:
         """All versions that were ever added to a project, newest first."""
-        columns = [column for column in versions.c if column.name != "project_id"]
+        columns = [column for column in versions_table.c if column.name != "project_id"]
         query = (
             sa.select(*columns)
-            .where(versions.c.project_id == project_id)
-            .order_by(versions.c.created_at.desc(), versions.c.round_id.desc())
+            .where(versions_table.c.project_id == project_id)
+            .order_by(versions_table.c.created_at.desc(), versions_table.c.round_id.desc())
         )
         with self._database.reading() as connection:
             return [VersionRecord(**row._mapping) for row in connection.execute(query)]
@@ -126,25 +126,29 @@ class History:
         """Remember the order that was published under a version, wanted first."""
         row = {"project_id": project_id, "version": version, "task_ids": [int(i) for i in task_ids]}
         with self._database.writing() as connection:
-            upsert(connection, windows, [row])
+            upsert(connection, windows_table, [row])
 
     def window(self, project_id: int, version: str) -> list[int]:
         """The order that was published under a version; empty when there is none."""
-        query = sa.select(windows.c.task_ids).where(_window_of(project_id, version))
+        query = sa.select(windows_table.c.task_ids).where(_window_of(project_id, version))
         with self._database.reading() as connection:
             return list(connection.scalar(query) or [])
 
     def beat(self, owner: str, now: datetime, doing: str) -> None:
         """Give a sign of life."""
         with self._database.writing() as connection:
-            upsert(connection, heartbeats, [{"owner": owner, "seen_at": now, "doing": doing}])
+            upsert(connection, heartbeats_table, [{"owner": owner, "seen_at": now, "doing": doing}])
             connection.execute(
-                heartbeats.delete().where(heartbeats.c.seen_at < now - FORGET_HEARTBEATS_AFTER)
+                heartbeats_table.delete().where(
+                    heartbeats_table.c.seen_at < now - FORGET_HEARTBEATS_AFTER
+                )
             )
 
     def heartbeats(self) -> list[Heartbeat]:
         """The trainers of the last day, latest sign of life first."""
-        query = sa.select(heartbeats).order_by(heartbeats.c.seen_at.desc(), heartbeats.c.owner)
+        query = sa.select(heartbeats_table).order_by(
+            heartbeats_table.c.seen_at.desc(), heartbeats_table.c.owner
+        )
         with self._database.reading() as connection:
             return [Heartbeat(**row._mapping) for row in connection.execute(query)]
 
@@ -163,7 +167,7 @@ class History:
 
 
 def _window_of(project_id: int, version: str) -> sa.ColumnElement[bool]:
-    return (windows.c.project_id == project_id) & (windows.c.version == version)
+    return (windows_table.c.project_id == project_id) & (windows_table.c.version == version)
 
 
 def _counts_query(project_id: int) -> sa.Select[Any]:
@@ -172,18 +176,22 @@ def _counts_query(project_id: int) -> sa.Select[Any]:
         return query.where(table.c.project_id == project_id, *where).scalar_subquery()
 
     number = sa.func.count()
-    usable = (annotations.c.choice.is_not(None), ~annotations.c.was_cancelled)
+    skipped = annotations_table.c.was_cancelled
+    usable = (annotations_table.c.choice.is_not(None), ~skipped)
     return sa.select(
-        of(tasks, number).label("tasks"),
-        of(annotations, sa.func.count(annotations.c.task_id.distinct()), *usable).label("labeled"),
-        of(tasks, number, tasks.c.unreadable.is_not(None)).label("unreadable"),
-        of(annotations, number).label("annotations"),
-        of(inbox, number).label("waiting"),
-        of(inbox, sa.func.min(inbox.c.received_at)).label("waiting_since"),
-        leases.c.owner.label("lease_owner"),
-        leases.c.until.label("lease_until"),
-        leases.c.retry_at,
-    ).where(leases.c.project_id == project_id)
+        of(tasks_table, number).label("tasks"),
+        of(annotations_table, sa.func.count(annotations_table.c.task_id.distinct()), *usable).label(
+            "labeled"
+        ),
+        of(tasks_table, number, tasks_table.c.unreadable.is_not(None)).label("unreadable"),
+        of(annotations_table, number, ~skipped).label("annotations"),
+        of(annotations_table, number, skipped).label("skips"),
+        of(inbox_table, number).label("waiting"),
+        of(inbox_table, sa.func.min(inbox_table.c.received_at)).label("waiting_since"),
+        leases_table.c.owner.label("lease_owner"),
+        leases_table.c.until.label("lease_until"),
+        leases_table.c.retry_at,
+    ).where(leases_table.c.project_id == project_id)
 
 
 def _require_one_of(state: str, states: frozenset[str]) -> None:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from ml_backend.errors import LeaseLost, ProjectNotConnected
 from ml_backend.jobs.database import Database
 from ml_backend.jobs.state import Claim
-from ml_backend.jobs.tables import inbox, leases
+from ml_backend.jobs.tables import inbox_table, leases_table
 from ml_backend.records import WebhookEvent
 
 
@@ -43,14 +43,18 @@ class Inbox:
         }
         with self._database.writing() as connection:
             _lock(connection, event.project_id)
-            connection.execute(inbox.insert().values(row))
+            connection.execute(inbox_table.insert().values(row))
 
     def mark_dirty(self, project_id: int, reason: str, now: datetime) -> None:
         """Ask for a round without an event. The same reason twice is one request.
 
         Raises ProjectNotConnected.
         """
-        same = (inbox.c.project_id == project_id) & inbox.c.is_request & (inbox.c.action == reason)
+        same = (
+            (inbox_table.c.project_id == project_id)
+            & inbox_table.c.is_request
+            & (inbox_table.c.action == reason)
+        )
         row = {
             "project_id": project_id,
             "action": reason,
@@ -62,8 +66,8 @@ class Inbox:
         with self._database.writing() as connection:
             _lock(connection, project_id)
             # The new row has a higher number than any running claim reaches: it is asked for anew.
-            connection.execute(inbox.delete().where(same))
-            connection.execute(inbox.insert().values(row))
+            connection.execute(inbox_table.delete().where(same))
+            connection.execute(inbox_table.insert().values(row))
 
     def is_dirty(self, project_id: int) -> bool:
         """Say whether something waits that no claim holds, so that another round is due.
@@ -72,10 +76,13 @@ class Inbox:
         `claim` finds it again when the lease expires.
         """
         newer = sa.exists().where(
-            inbox.c.project_id == project_id, inbox.c.inbox_id > leases.c.claimed_through
+            inbox_table.c.project_id == project_id,
+            inbox_table.c.inbox_id > leases_table.c.claimed_through,
         )
         with self._database.reading() as connection:
-            found = connection.scalar(sa.select(newer).where(leases.c.project_id == project_id))
+            found = connection.scalar(
+                sa.select(newer).where(leases_table.c.project_id == project_id)
+            )
         return bool(found)
 
     def claim(
@@ -94,15 +101,18 @@ class Inbox:
         """
         query = _claimable(owner, now, skip_backoff=skip_backoff)
         if project_id is not None:
-            query = query.where(leases.c.project_id == project_id)
+            query = query.where(leases_table.c.project_id == project_id)
+        with self._database.reading() as connection:  # trainers ask all the time: lock nothing yet
+            if connection.execute(query).first() is None:
+                return None
         with self._database.writing() as connection:
-            lease = connection.execute(query).first()
+            lease = connection.execute(query.with_for_update()).first()
             if lease is None:
                 return None
             waiting = connection.execute(
-                sa.select(inbox)
-                .where(inbox.c.project_id == lease.project_id)
-                .order_by(inbox.c.inbox_id)
+                sa.select(inbox_table)
+                .where(inbox_table.c.project_id == lease.project_id)
+                .order_by(inbox_table.c.inbox_id)
             ).all()
             if not waiting:  # PostgreSQL: finished by another while we waited for the row
                 return None
@@ -133,9 +143,9 @@ class Inbox:
         with self._database.writing() as connection:
             _require_held(connection, claim)
             connection.execute(
-                inbox.delete().where(
-                    inbox.c.project_id == claim.project_id,
-                    inbox.c.inbox_id <= claim.through_event_id,
+                inbox_table.delete().where(
+                    inbox_table.c.project_id == claim.project_id,
+                    inbox_table.c.inbox_id <= claim.through_event_id,
                 )
             )
             connection.execute(
@@ -158,7 +168,7 @@ class Inbox:
 
 
 def _of(project_id: int) -> sa.Update:
-    return leases.update().where(leases.c.project_id == project_id)
+    return leases_table.update().where(leases_table.c.project_id == project_id)
 
 
 def _lock(connection: sa.Connection, project_id: int) -> None:
@@ -167,23 +177,27 @@ def _lock(connection: sa.Connection, project_id: int) -> None:
     Without it a lower inbox_id could become visible after a higher one was claimed and finished,
     and be deleted unseen.
     """
-    query = sa.select(leases.c.project_id).where(leases.c.project_id == project_id)
+    query = sa.select(leases_table.c.project_id).where(leases_table.c.project_id == project_id)
     if connection.execute(query.with_for_update()).first() is None:
         raise ProjectNotConnected(f"project {project_id} is not connected")
 
 
 def _claimable(owner: str, now: datetime, *, skip_backoff: bool) -> sa.Select[Any]:
     oldest = (
-        sa.select(sa.func.min(inbox.c.inbox_id))
-        .where(inbox.c.project_id == leases.c.project_id)
-        .correlate(leases)
+        sa.select(sa.func.min(inbox_table.c.inbox_id))
+        .where(inbox_table.c.project_id == leases_table.c.project_id)
+        .correlate(leases_table)
         .scalar_subquery()
     )
-    free = leases.c.owner.is_(None) | (leases.c.owner == owner) | (leases.c.until <= now)
-    query = sa.select(leases).where(free, oldest.is_not(None)).order_by(oldest).limit(1)
+    free = (
+        leases_table.c.owner.is_(None)
+        | (leases_table.c.owner == owner)
+        | (leases_table.c.until <= now)
+    )
+    query = sa.select(leases_table).where(free, oldest.is_not(None)).order_by(oldest).limit(1)
     if not skip_backoff:
-        query = query.where(leases.c.retry_at.is_(None) | (leases.c.retry_at <= now))
-    return query.with_for_update()
+        query = query.where(leases_table.c.retry_at.is_(None) | (leases_table.c.retry_at <= now))
+    return query
 
 
 def _claim_of(lease: sa.Row[Any], owner: str, waiting: Sequence[sa.Row[Any]]) -> Claim:
@@ -208,8 +222,8 @@ def _event_of(row: sa.Row[Any]) -> WebhookEvent:
 
 
 def _is_held(connection: sa.Connection, claim: Claim) -> bool:
-    query = sa.select(leases.c.owner, leases.c.lease_id).where(
-        leases.c.project_id == claim.project_id
+    query = sa.select(leases_table.c.owner, leases_table.c.lease_id).where(
+        leases_table.c.project_id == claim.project_id
     )
     row = connection.execute(query.with_for_update()).first()
     return row is not None and (row.owner, row.lease_id) == (claim.owner, claim.lease_id)

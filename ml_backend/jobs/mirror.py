@@ -17,16 +17,16 @@ import sqlalchemy as sa
 
 from ml_backend.jobs.database import Database, chunks, upsert
 from ml_backend.jobs.state import Mirror
-from ml_backend.jobs.tables import annotations, tasks
+from ml_backend.jobs.tables import annotations_table, tasks_table
 from ml_backend.records import Annotation, Task
 
 ANNOTATION_COLUMNS = (
-    annotations.c.annotation_id,
-    annotations.c.task_id,
-    annotations.c.annotator_id,
-    annotations.c.choice,
-    annotations.c.was_cancelled,
-    annotations.c.ground_truth,
+    annotations_table.c.annotation_id,
+    annotations_table.c.task_id,
+    annotations_table.c.annotator_id,
+    annotations_table.c.choice,
+    annotations_table.c.was_cancelled,
+    annotations_table.c.ground_truth,
 )
 
 
@@ -52,7 +52,9 @@ class MirrorRows:
         removed = 0
         for chunk in chunks(task_ids):
             with self._database.writing() as connection:
-                gone = connection.execute(tasks.delete().where(_among(tasks, project_id, chunk)))
+                gone = connection.execute(
+                    tasks_table.delete().where(_among(tasks_table, project_id, chunk))
+                )
                 removed += gone.rowcount
         return removed
 
@@ -75,13 +77,20 @@ class MirrorRows:
                 changed |= _replace_annotations(connection, project_id, dict(chunk))
         return changed
 
+    def task_ids(self, project_id: int) -> list[int]:
+        """The known tasks, in ascending order."""
+        query = sa.select(tasks_table.c.task_id).where(tasks_table.c.project_id == project_id)
+        with self._database.reading() as connection:
+            return list(connection.scalars(query.order_by(tasks_table.c.task_id)))
+
     def tasks_of_annotations(self, project_id: int, annotation_ids: Collection[int]) -> set[int]:
         """Find the tasks of those of the annotations that are known (a deletion names only ids)."""
         found: set[int] = set()
         with self._database.reading() as connection:
             for chunk in chunks(annotation_ids):
-                query = sa.select(annotations.c.task_id).where(
-                    annotations.c.project_id == project_id, annotations.c.annotation_id.in_(chunk)
+                query = sa.select(annotations_table.c.task_id).where(
+                    annotations_table.c.project_id == project_id,
+                    annotations_table.c.annotation_id.in_(chunk),
                 )
                 found.update(connection.scalars(query))
         return found
@@ -115,8 +124,8 @@ class MirrorRows:
     def forget_unreadable(self, project_id: int, before: datetime) -> int:
         """Give images that were unreadable before a moment another chance; returns how many."""
         statement = (
-            tasks.update()
-            .where(tasks.c.project_id == project_id, tasks.c.unreadable_at < before)
+            tasks_table.update()
+            .where(tasks_table.c.project_id == project_id, tasks_table.c.unreadable_at < before)
             .values(unreadable=None, unreadable_at=None)
         )
         with self._database.writing() as connection:
@@ -125,9 +134,9 @@ class MirrorRows:
     def unreadable(self, project_id: int) -> dict[int, str]:
         """The tasks whose image cannot be used, each with its reason."""
         query = (
-            sa.select(tasks.c.task_id, tasks.c.unreadable)
-            .where(tasks.c.project_id == project_id, tasks.c.unreadable.is_not(None))
-            .order_by(tasks.c.task_id)
+            sa.select(tasks_table.c.task_id, tasks_table.c.unreadable)
+            .where(tasks_table.c.project_id == project_id, tasks_table.c.unreadable.is_not(None))
+            .order_by(tasks_table.c.task_id)
         )
         with self._database.reading() as connection:
             return {task_id: str(reason) for task_id, reason in connection.execute(query)}
@@ -135,14 +144,19 @@ class MirrorRows:
     def mirror(self, project_id: int) -> Mirror:
         """Read everything known of a project, as of one moment."""
         task_query = (
-            sa.select(tasks.c.task_id, tasks.c.image_uri, tasks.c.content_hash, tasks.c.unreadable)
-            .where(tasks.c.project_id == project_id)
-            .order_by(tasks.c.task_id)
+            sa.select(
+                tasks_table.c.task_id,
+                tasks_table.c.image_uri,
+                tasks_table.c.content_hash,
+                tasks_table.c.unreadable,
+            )
+            .where(tasks_table.c.project_id == project_id)
+            .order_by(tasks_table.c.task_id)
         )
         annotation_query = (
             sa.select(*ANNOTATION_COLUMNS)
-            .where(annotations.c.project_id == project_id)
-            .order_by(annotations.c.annotation_id)
+            .where(annotations_table.c.project_id == project_id)
+            .order_by(annotations_table.c.annotation_id)
         )
         with self._database.reading() as connection:
             rows = connection.execute(task_query).all()
@@ -159,8 +173,11 @@ class MirrorRows:
         self, project_id: int, rows: Sequence[dict[str, Any]], values: dict[str, Any]
     ) -> None:
         statement = (
-            tasks.update()
-            .where(tasks.c.project_id == project_id, tasks.c.task_id == sa.bindparam("of_task"))
+            tasks_table.update()
+            .where(
+                tasks_table.c.project_id == project_id,
+                tasks_table.c.task_id == sa.bindparam("of_task"),
+            )
             .values(values)
         )
         for chunk in chunks(rows):
@@ -174,7 +191,9 @@ def _among(table: sa.Table, project_id: int, task_ids: Collection[int]) -> sa.Co
 
 def _upsert_tasks(connection: sa.Connection, project_id: int, wanted: Sequence[Task]) -> int:
     ids = [task.task_id for task in wanted]
-    query = sa.select(tasks.c.task_id, tasks.c.image_uri).where(_among(tasks, project_id, ids))
+    query = sa.select(tasks_table.c.task_id, tasks_table.c.image_uri).where(
+        _among(tasks_table, project_id, ids)
+    )
     known = {task_id: uri for task_id, uri in connection.execute(query)}
     changed = {task.task_id: task for task in wanted if known.get(task.task_id) != task.image_uri}
     rows = [
@@ -188,7 +207,7 @@ def _upsert_tasks(connection: sa.Connection, project_id: int, wanted: Sequence[T
         }
         for task in changed.values()
     ]
-    upsert(connection, tasks, rows)
+    upsert(connection, tasks_table, rows)
     return len(rows)
 
 
@@ -197,13 +216,15 @@ def _replace_annotations(
 ) -> bool:
     known_tasks = set(
         connection.scalars(
-            sa.select(tasks.c.task_id).where(_among(tasks, project_id, by_task.keys()))
+            sa.select(tasks_table.c.task_id).where(_among(tasks_table, project_id, by_task.keys()))
         )
     )
     before = {
         row.annotation_id: Annotation(*row)
         for row in connection.execute(
-            sa.select(*ANNOTATION_COLUMNS).where(_among(annotations, project_id, by_task.keys()))
+            sa.select(*ANNOTATION_COLUMNS).where(
+                _among(annotations_table, project_id, by_task.keys())
+            )
         )
     }
     after = {
@@ -213,10 +234,12 @@ def _replace_annotations(
     }
     if after == before:
         return False
-    gone = annotations.c.annotation_id.in_(before.keys() - after.keys())
-    connection.execute(annotations.delete().where(annotations.c.project_id == project_id, gone))
+    gone = annotations_table.c.annotation_id.in_(before.keys() - after.keys())
+    connection.execute(
+        annotations_table.delete().where(annotations_table.c.project_id == project_id, gone)
+    )
     changed = [new for key, new in after.items() if before.get(key) != new]
-    upsert(connection, annotations, [_annotation_row(project_id, new) for new in changed])
+    upsert(connection, annotations_table, [_annotation_row(project_id, new) for new in changed])
     return True
 
 

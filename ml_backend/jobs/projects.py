@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from ml_backend.errors import ProjectNotConnected
 from ml_backend.jobs.database import Database, chunks, upsert
 from ml_backend.jobs.state import ConnectedProject
-from ml_backend.jobs.tables import leases, projects, tasks
+from ml_backend.jobs.tables import leases_table, projects_table, tasks_table
 from ml_backend.records import ChoiceControl, ProjectSettings
 
 FIELDS = frozenset(field.name for field in dataclasses.fields(ConnectedProject))
@@ -28,12 +28,12 @@ class ProjectRows:
     def save_project(self, project: ConnectedProject) -> None:
         """Insert the project, or replace what is known of it; its mirror and inbox stay."""
         with self._database.writing() as connection:
-            upsert(connection, projects, [_to_row(_fields_of(project))])
-            upsert(connection, leases, [{"project_id": project.project_id}])
+            upsert(connection, projects_table, [_to_row(_fields_of(project))])
+            upsert(connection, leases_table, [{"project_id": project.project_id}])
 
     def get_project(self, project_id: int) -> ConnectedProject | None:
         """Look one project up; None when it is not connected."""
-        query = sa.select(projects).where(projects.c.project_id == project_id)
+        query = sa.select(projects_table).where(projects_table.c.project_id == project_id)
         with self._database.reading() as connection:
             row = connection.execute(query).one_or_none()
         return None if row is None else _from_row(row)
@@ -41,7 +41,9 @@ class ProjectRows:
     def projects(self) -> list[ConnectedProject]:
         """All connected projects, by id."""
         with self._database.reading() as connection:
-            rows = connection.execute(sa.select(projects).order_by(projects.c.project_id))
+            rows = connection.execute(
+                sa.select(projects_table).order_by(projects_table.c.project_id)
+            )
             return [_from_row(row) for row in rows]
 
     def update_project(self, project_id: int, **changes: object) -> None:
@@ -52,7 +54,7 @@ class ProjectRows:
         unknown = sorted(changes.keys() - (FIELDS - {"project_id"}))
         if unknown:
             raise TypeError(f"a project has no changeable field {', '.join(unknown)}")
-        statement = projects.update().where(projects.c.project_id == project_id)
+        statement = projects_table.update().where(projects_table.c.project_id == project_id)
         with self._database.writing() as connection:
             changed = connection.execute(statement.values(_to_row(changes)))
             if changed.rowcount == 0:
@@ -62,19 +64,21 @@ class ProjectRows:
         """Forget everything about a project. Unknown projects are forgotten already."""
         self._remove_tasks_in_slices(project_id)
         with self._database.writing() as connection:
-            connection.execute(projects.delete().where(projects.c.project_id == project_id))
+            connection.execute(
+                projects_table.delete().where(projects_table.c.project_id == project_id)
+            )
 
     def _remove_tasks_in_slices(self, project_id: int) -> None:
         # One cascading delete of 100,000 tasks would keep webhooks of other projects waiting.
         with self._database.reading() as connection:
             ids = connection.scalars(
-                sa.select(tasks.c.task_id).where(tasks.c.project_id == project_id)
+                sa.select(tasks_table.c.task_id).where(tasks_table.c.project_id == project_id)
             ).all()
         for chunk in chunks(ids):
             with self._database.writing() as connection:
                 connection.execute(
-                    tasks.delete().where(
-                        tasks.c.project_id == project_id, tasks.c.task_id.in_(chunk)
+                    tasks_table.delete().where(
+                        tasks_table.c.project_id == project_id, tasks_table.c.task_id.in_(chunk)
                     )
                 )
 

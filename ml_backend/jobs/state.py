@@ -109,7 +109,8 @@ class ProjectCounts:
     labeled: int  # tasks with at least one annotation that is not a skip and has a choice
     pool: int  # tasks - labeled
     unreadable: int
-    annotations: int  # skips too
+    annotations: int  # without the skips, as Label Studio counts them
+    skips: int
     waiting: int  # events and requests that no finished round has answered
     waiting_since: datetime | None
     lease_owner: str | None

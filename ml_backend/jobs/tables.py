@@ -53,7 +53,7 @@ def _of_project() -> sa.Column[int]:
     )
 
 
-projects = sa.Table(
+projects_table = sa.Table(
     "projects",
     metadata,
     sa.Column("project_id", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -73,7 +73,7 @@ projects = sa.Table(
 
 # Who works on a project. Apart from `projects`, so that connecting again cannot touch a lease;
 # its row is also the lock that puts the writers of a project's inbox in line.
-leases = sa.Table(
+leases_table = sa.Table(
     "leases",
     metadata,
     sa.Column(
@@ -93,7 +93,7 @@ leases = sa.Table(
 
 # What has arrived and no finished round has answered: webhook events, and requests (by mark_dirty).
 # A project is dirty while it has a row here.
-inbox = sa.Table(
+inbox_table = sa.Table(
     "inbox",
     metadata,
     sa.Column("inbox_id", RowNumber, primary_key=True),
@@ -107,7 +107,7 @@ inbox = sa.Table(
     sqlite_autoincrement=True,  # a number is never given twice, or `finish` could delete the wrong
 )
 
-tasks = sa.Table(
+tasks_table = sa.Table(
     "tasks",
     metadata,
     sa.Column(
@@ -125,7 +125,7 @@ tasks = sa.Table(
     sqlite_with_rowid=False,  # stored in the order in which it is read
 )
 
-annotations = sa.Table(
+annotations_table = sa.Table(
     "annotations",
     metadata,
     sa.Column("project_id", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -142,7 +142,7 @@ annotations = sa.Table(
     sqlite_with_rowid=False,
 )
 
-rounds = sa.Table(
+rounds_table = sa.Table(
     "rounds",
     metadata,
     sa.Column("round_id", RowNumber, primary_key=True),
@@ -156,7 +156,7 @@ rounds = sa.Table(
     sqlite_autoincrement=True,
 )
 
-versions = sa.Table(
+versions_table = sa.Table(
     "versions",
     metadata,
     sa.Column(
@@ -173,7 +173,7 @@ versions = sa.Table(
     sa.Column("changed_at", UtcDateTime, nullable=False),
 )
 
-windows = sa.Table(
+windows_table = sa.Table(
     "windows",
     metadata,
     sa.Column(
@@ -187,7 +187,7 @@ windows = sa.Table(
     sa.Column("task_ids", sa.JSON, nullable=False),
 )
 
-heartbeats = sa.Table(
+heartbeats_table = sa.Table(
     "heartbeats",
     metadata,
     sa.Column("owner", sa.Text, primary_key=True),
