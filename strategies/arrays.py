@@ -16,6 +16,7 @@ from ml_backend.errors import UnrankableInput
 
 FloatArray = npt.NDArray[np.floating[Any]]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 _CHECK_ROWS = 8192  # rows looked at in one go, to keep the check's memory small
 _SUM_TOLERANCE = 1e-3  # float32 softmax over many classes, and rounded probabilities, pass

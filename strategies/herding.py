@@ -139,13 +139,12 @@ def gain(similarity_L: FloatArray, weights_L: FloatArray, covered_L: FloatArray)
 def _first_gains(
     similarity_KL: FloatArray, weights_L: FloatArray, covered_L: FloatArray
 ) -> FloatArray:
-    if not covered_L.any():
-        return similarity_KL @ weights_L
-    gains = [np.empty(0, dtype=np.float32)]
+    gains_K = np.empty(len(similarity_KL), dtype=np.float32)
     for start in range(0, len(similarity_KL), _BLOCK_ROWS):
-        beyond = similarity_KL[start : start + _BLOCK_ROWS] - covered_L
-        gains.append(np.maximum(beyond, 0.0, out=beyond) @ weights_L)
-    return np.concatenate(gains)
+        block = slice(start, start + _BLOCK_ROWS)
+        beyond = similarity_KL[block] - covered_L
+        gains_K[block] = np.maximum(beyond, 0.0, out=beyond) @ weights_L
+    return gains_K
 
 
 def _kernel_matrix(rows_KD: FloatArray, landmarks_LD: FloatArray, sigma: float) -> FloatArray:
@@ -165,7 +164,8 @@ def _weights(unsure_N: FloatArray | None, landmarks_L: IntArray) -> FloatArray:
 
 def _shares(gains_H: FloatArray, weights_L: FloatArray, covered_L: FloatArray) -> FloatArray:
     uncovered = float(weights_L @ (1.0 - covered_L))
-    return np.clip(gains_H / max(uncovered, np.finfo(np.float32).tiny), 0.0, 1.0)
+    shares_H: FloatArray = gains_H / max(uncovered, 1e-30)
+    return np.clip(shares_H, 0.0, 1.0)
 
 
 def _uniform_rows(n_rows: int, at_most: int, rng: np.random.Generator) -> IntArray:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies.arrays import FloatArray, IntArray
+from strategies.arrays import BoolArray, FloatArray, IntArray
 from strategies.clusters import cluster_pool, means, nearest
 from strategies.geometry import Directions
 from strategies.query import Picks, Query
@@ -53,7 +53,7 @@ def _turns_and_repeats(
     by_want_R: IntArray,
     clusters_N: IntArray,
     near_duplicate: float,
-) -> tuple[IntArray, np.ndarray]:
+) -> tuple[IntArray, BoolArray]:
     """Return per remaining row its turn within its cluster, and whether it repeats another."""
     names, dense_N = np.unique(clusters_N, return_inverse=True)
     labeled_cluster_M = _clusters_of_labeled(query, dense_N, len(names))
@@ -94,7 +94,7 @@ def _repeats(
     taken_TD: FloatArray,
     taken_cluster_T: IntArray,
     near_duplicate: float,
-) -> np.ndarray:
+) -> BoolArray:
     """Return which remaining rows nearly equal a labeled or picked one of their own cluster."""
     step = -(-query.size // _MEAN_SAMPLE)
     sample = query.embeddings_ND[::step]

@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from strategies import uncertainty as uncertainties
-from strategies.arrays import FloatArray
+from strategies.arrays import FloatArray, IntArray
+from strategies.clusters import squared_distances
 from strategies.query import Picks, Query
 from strategies.simple import most_unsure_first
 
@@ -24,11 +25,12 @@ def iterative_proximity(
     assert unsure_N is not None  # the table answers with the cold start where there is no model
     z_N = z_scores(unsure_N)
     wanted_N = z_N.copy()
-    picked = np.empty(0, dtype=np.int64)
+    picked: IntArray = np.empty(0, dtype=np.int64)
     while len(picked) < query.head:
         if picked.size:
             centroid_D = query.embeddings_ND[picked].mean(axis=0)
-            wanted_N = z_N + spread(_distances(query.embeddings_ND, centroid_D), weight)
+            squares_N = squared_distances(query.embeddings_ND, centroid_D)
+            wanted_N = z_N + spread(np.sqrt(squares_N), weight)
             wanted_N[picked] = -np.inf
         n = min(mini_batch, query.head - len(picked))
         picked = np.concatenate([picked, most_unsure_first(wanted_N)[:n]])
@@ -48,8 +50,3 @@ def spread(values_N: FloatArray, weight: float) -> FloatArray:
     if highest <= lowest:
         return np.zeros_like(values_N)
     return (values_N - lowest) * (2.0 * weight / (highest - lowest)) - weight
-
-
-def _distances(embeddings_ND: FloatArray, point_D: FloatArray) -> FloatArray:
-    differences_ND = embeddings_ND - point_D
-    return np.sqrt(np.einsum("nd,nd->n", differences_ND, differences_ND))

@@ -28,7 +28,7 @@ class Query:
         return len(self.candidates)
 
     @property
-    def embeddings_ND(self) -> FloatArray:
+    def embeddings_ND(self) -> FloatArray:  # noqa: N802 - axes in names
         """Return the pool's embeddings; the table has seen to it that they are there."""
         assert self.candidates.embeddings_ND is not None
         return self.candidates.embeddings_ND

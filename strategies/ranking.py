@@ -79,7 +79,9 @@ def rank(
     order_N = complete(
         query, picks, rng=for_body, clusters_N=clusters_N, near_duplicate=near_duplicate
     )
-    reasons = reasons_for_head(query, picks, order_N[: query.head], cold=cold, kind=strategy.kind)
+    reasons = reasons_for_head(
+        query, picks, order_N[: query.head].tolist(), cold=cold, kind=strategy.kind
+    )
     return Ranking(
         rows_N[order_N],
         priorities(len(order_N)),

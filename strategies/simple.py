@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from strategies import uncertainty as uncertainties
-from strategies.arrays import FloatArray
+from strategies.arrays import FloatArray, IntArray
 from strategies.query import Picks, Query
 
 
@@ -36,6 +36,6 @@ def entropy(query: Query) -> Picks:
     return top_n(query, uncertainty="entropy")
 
 
-def most_unsure_first(unsure_N: FloatArray) -> np.ndarray:
+def most_unsure_first(unsure_N: FloatArray) -> IntArray:
     """Return the rows by falling uncertainty; equal ones in their order."""
     return np.argsort(-unsure_N, kind="stable")

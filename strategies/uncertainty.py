@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from ml_backend.errors import UnknownStrategy
-from strategies.arrays import FloatArray
+from strategies.arrays import FloatArray, IntArray
 
 CERTAIN = 0.02  # below this the model is sure; also the least weight that a region keeps
 
@@ -25,7 +25,8 @@ def least_confidence(probs_NC: FloatArray) -> FloatArray:
     n_classes = probs_NC.shape[1]
     if n_classes < 2:
         return np.zeros(len(probs_NC), dtype=np.float32)
-    return np.clip((1.0 - probs_NC.max(axis=1)) * (n_classes / (n_classes - 1)), 0.0, 1.0)
+    doubt_N: FloatArray = (1.0 - probs_NC.max(axis=1)) * (n_classes / (n_classes - 1))
+    return np.clip(doubt_N, 0.0, 1.0)
 
 
 def margin(probs_NC: FloatArray) -> FloatArray:
@@ -34,7 +35,8 @@ def margin(probs_NC: FloatArray) -> FloatArray:
     if n_classes < 2:
         return np.zeros(len(probs_NC), dtype=np.float32)
     top_N2 = np.partition(probs_NC, n_classes - 2, axis=1)[:, n_classes - 2 :]
-    return np.clip(1.0 - (top_N2[:, 1] - top_N2[:, 0]), 0.0, 1.0)
+    doubt_N: FloatArray = 1.0 - (top_N2[:, 1] - top_N2[:, 0])
+    return np.clip(doubt_N, 0.0, 1.0)
 
 
 def entropy(probs_NC: FloatArray) -> FloatArray:
@@ -43,8 +45,8 @@ def entropy(probs_NC: FloatArray) -> FloatArray:
     if n_classes < 2:
         return np.zeros(len(probs_NC), dtype=np.float32)
     logs_NC = np.log(np.where(probs_NC > 0, probs_NC, 1.0))
-    nats_N = -(probs_NC * logs_NC).sum(axis=1)
-    return np.clip(nats_N / np.log(n_classes), 0.0, 1.0)
+    shares_N: FloatArray = -(probs_NC * logs_NC).sum(axis=1) / float(np.log(n_classes))
+    return np.clip(shares_N, 0.0, 1.0)
 
 
 UNCERTAINTIES: MappingProxyType[str, Callable[[FloatArray], FloatArray]] = MappingProxyType(
@@ -68,7 +70,7 @@ def score(
     return None if probs_NC is None else UNCERTAINTIES[name](probs_NC)
 
 
-def two_likeliest(probs_KC: FloatArray) -> tuple[FloatArray, FloatArray]:
+def two_likeliest(probs_KC: FloatArray) -> tuple[IntArray, FloatArray]:
     """Return the class indices (K, 2) and their probabilities (K, 2), likeliest first.
 
     With one class there is one column instead of two.

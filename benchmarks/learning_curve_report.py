@@ -1,0 +1,223 @@
+"""From the runs of `learning_curves` to a table, a plot and a JSON file.
+
+AULC: area under the accuracy curve over log(labels), divided by its width: the mean accuracy on the
+way from C to 80C labels. Differences are paired: same seed, same split.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+REFERENCE = "random"
+RATIO_AT = (5, 10, 20, 40)  # budgets, in classes, at which the label ratio is told
+_START, _END = "<!-- learning-curves: start -->", "<!-- learning-curves: end -->"
+
+
+def write_report(
+    records: list[dict[str, Any]], *, command: str, out: Path, docs: Path | None
+) -> None:
+    """Write learning_curves.json and .png into `out`, print the table, and put it into `docs`."""
+    summary = summarise(records)
+    out.mkdir(parents=True, exist_ok=True)
+    summary["command"] = command
+    (out / "learning_curves.json").write_text(json.dumps(summary, indent=1) + "\n")
+    plot(summary, out / "learning_curves.png")
+    text = table(summary)
+    print(text)
+    if docs is not None:
+        replace_table(docs, f"```\n{command}\n```\n\n{text}")
+
+
+def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return per set and contender: the mean curve, AULC, its difference to random, the ratio."""
+    sets = {name: _of_set(records, name) for name in _in_order(r["set"] for r in records)}
+    overall = {}
+    for contender in _in_order(r["contender"] for r in records):
+        deltas = [d for s in sets.values() for d in s["rows"][contender]["deltas"]]
+        means = [s["rows"][contender]["delta"] for s in sets.values()]
+        overall[contender] = {"delta": float(np.mean(means)), **_paired(np.array(deltas))}
+    return {"sets": sets, "overall": overall}
+
+
+def aulc(budgets: list[int], accuracies: list[float]) -> float:
+    """Return the mean accuracy over log(labels), by trapezoids."""
+    x = np.log(budgets)
+    return float(np.trapezoid(accuracies, x) / (x[-1] - x[0]))
+
+
+def labels_ratio(
+    budgets: list[int], random_curve: NDArray[np.floating[Any]], accuracy: float, used: int
+) -> float | None:
+    """Return how many labels random needs for `accuracy`, per label used; None beyond its curve.
+
+    Random's mean curve is made monotone and read off along log(labels).
+    """
+    rising = np.maximum.accumulate(random_curve)
+    if accuracy > rising[-1] or accuracy < rising[0]:
+        return None
+    return float(np.exp(np.interp(accuracy, rising, np.log(budgets))) / used)
+
+
+def _of_set(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    of_set = [r for r in records if r["set"] == name]
+    curves = {}
+    for contender in _in_order(r["contender"] for r in of_set):
+        runs = sorted((r for r in of_set if r["contender"] == contender), key=lambda r: r["seed"])
+        curves[contender] = np.array([r["accuracies"] for r in runs])
+    budgets, n_classes = of_set[0]["budgets"], of_set[0]["classes"]
+    areas = {c: np.array([aulc(budgets, list(run)) for run in curves[c]]) for c in curves}
+    rows = {
+        contender: _row(
+            budgets,
+            n_classes,
+            curves[contender],
+            curves[REFERENCE].mean(axis=0),
+            areas[contender],
+            areas[REFERENCE],
+        )
+        for contender in curves
+    }
+    return {
+        "features": of_set[0]["features"],
+        "budgets": budgets,
+        "classes": n_classes,
+        "seeds": len(curves[REFERENCE]),
+        "rows": rows,
+    }
+
+
+def _row(
+    budgets: list[int],
+    n_classes: int,
+    curve_SB: NDArray[np.float64],
+    random_B: NDArray[np.float64],
+    areas_S: NDArray[np.float64],
+    random_S: NDArray[np.float64],
+) -> dict[str, Any]:
+    mean_B = curve_SB.mean(axis=0)
+    ratios = {
+        str(c): labels_ratio(
+            budgets, random_B, float(mean_B[budgets.index(c * n_classes)]), c * n_classes
+        )
+        for c in RATIO_AT
+        if c * n_classes in budgets
+    }
+    deltas_S = 100.0 * (areas_S - random_S)
+    return {
+        "accuracy": mean_B.tolist(),
+        "accuracy_se": _standard_error(curve_SB).tolist(),
+        "aulc": 100.0 * float(areas_S.mean()),
+        "aulc_se": 100.0 * float(_standard_error(areas_S)),
+        "delta": float(deltas_S.mean()),
+        "deltas": deltas_S.tolist(),
+        "labels_ratio": ratios,
+        **_paired(deltas_S),
+    }
+
+
+def _paired(deltas: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the p-value of a two-sided paired t-test against no difference, and the wins."""
+    p = 1.0 if not deltas.any() or len(deltas) < 2 else float(stats.ttest_1samp(deltas, 0.0).pvalue)
+    return {"p": p, "wins": int((deltas > 0).sum()), "pairs": len(deltas)}
+
+
+def _standard_error(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    n = len(values)
+    error: NDArray[np.float64] = values.std(axis=0, ddof=1) / np.sqrt(n) if n > 1 else values[0] * 0
+    return error
+
+
+def _in_order(values: Any) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def table(summary: dict[str, Any]) -> str:
+    """Return the Markdown table: best first, what loses to random below random."""
+    sets = summary["sets"]
+    head = [
+        "strategy",
+        *(f"{name} ({s['features']})" for name, s in sets.items()),
+        "mean Δ",
+        "better / pairs",
+        "labels random needs per label, 5C/10C/20C/40C",
+    ]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for contender, whole in sorted(summary["overall"].items(), key=lambda row: -row[1]["delta"]):
+        rows = [s["rows"][contender] for s in sets.values()]
+        cells = [
+            f"{row['aulc']:.1f} ± {row['aulc_se']:.1f} ({row['delta']:+.1f}{_stars(row['p'])})"
+            for row in rows
+        ]
+        wins = "" if contender == REFERENCE else f"{whole['wins']} / {whole['pairs']}"
+        name = f"**{contender}**" if contender in (REFERENCE, "uherding (default)") else contender
+        lines.append(
+            "| "
+            + " | ".join([name, *cells, f"{whole['delta']:+.1f}", wins, _mean_ratios(rows)])
+            + " |"
+        )
+    seeds = next(iter(sets.values()))["seeds"]
+    return "\n".join(lines) + (
+        f"\n\nAULC in points ± standard error over {seeds} seeds (difference to random on the same "
+        "splits; \\* p < 0.05, \\*\\* p < 0.01, paired t-test). Ratios: mean over the sets; "
+        '"–" where random does not get there with 80C labels.\n'
+    )
+
+
+def _stars(p: float) -> str:
+    return "\\*\\*" if p < 0.01 else "\\*" if p < 0.05 else ""
+
+
+def _mean_ratios(rows: list[dict[str, Any]]) -> str:
+    said = []
+    for c in RATIO_AT:
+        ratios = [row["labels_ratio"].get(str(c)) for row in rows]
+        known = [ratio for ratio in ratios if ratio is not None]
+        said.append(f"{np.mean(known):.1f}" if len(known) == len(rows) else "–")
+    return " / ".join(said)
+
+
+def replace_table(docs: Path, text: str) -> None:
+    """Put `text` between the markers of `docs`; raise ValueError where they are missing."""
+    before, start, rest = docs.read_text().partition(_START)
+    _, end, after = rest.partition(_END)
+    if not start or not end:
+        raise ValueError(f"{docs} has no {_START} ... {_END}")
+    docs.write_text(f"{before}{_START}\n\n{text}\n{_END}{after}")
+
+
+def plot(summary: dict[str, Any], file: Path) -> None:
+    """Draw one panel per set: accuracy against labels, mean with a band of one standard error."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    sets = summary["sets"]
+    figure, axes = pyplot.subplots(1, len(sets), figsize=(4.2 * len(sets), 4.2), squeeze=False)
+    for axis, (name, of_set) in zip(axes[0], sets.items(), strict=True):
+        for contender, row in of_set["rows"].items():
+            _draw(axis, of_set["budgets"], contender, row)
+        axis.set(title=name, xscale="log", xlabel="labels")
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("accuracy on held-out images")
+    axes[0][-1].legend(fontsize=6, loc="lower right")
+    figure.tight_layout()
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
+
+
+def _draw(axis: Any, budgets: list[int], contender: str, row: dict[str, Any]) -> None:
+    mean, error = np.array(row["accuracy"]), np.array(row["accuracy_se"])
+    strong = contender in (REFERENCE, "uherding (default)")
+    style = {"lw": 2.2 if strong else 0.9, "ls": "--" if contender.startswith("seed") else "-"}
+    if contender == REFERENCE:
+        style["color"] = "black"
+    (line,) = axis.plot(budgets, mean, label=contender, **style)
+    if strong:
+        axis.fill_between(budgets, mean - error, mean + error, color=line.get_color(), alpha=0.2)

@@ -1,0 +1,247 @@
+"""What each query strategy is worth: accuracy against labels, over seeds, against random.
+
+    python -m benchmarks.learning_curves --seeds 5 --out docs/results --docs docs/strategies.md
+
+Per image set and seed: a quarter of the images is held out for testing; the rest is the pool. Every
+strategy starts with nothing labeled, with what it does in that case (its cold start), and is asked
+again at budgets C, 2C, 5C, 10C, 20C, 40C and 80C, for C classes. The head is the live loop's.
+Runs are kept one file each under --cache, so that an interrupted benchmark goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.image_sets import ImageSet, load_digits_set, load_image_set
+from benchmarks.learning_curve_report import write_report
+from strategies import Candidates, Labeled, rank
+
+BUDGETS_IN_CLASSES = (1, 2, 5, 10, 20, 40, 80)
+TEST_SHARE = 0.25
+RUN_FORMAT = 2  # raise it when a change here or in a strategy makes old runs incomparable
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A row of the table: a strategy with its parameters."""
+
+    label: str
+    strategy: str
+    parameters: tuple[tuple[str, Any], ...] = ()
+
+
+CONTENDERS = (
+    Contender("uherding (default)", "uherding"),
+    Contender("maxherding", "maxherding"),
+    Contender("margin", "margin"),
+    Contender("random", "random"),
+    Contender("seed: least confidence, top n", "top_n", (("uncertainty", "least_confidence"),)),
+    Contender("seed: margin, top n", "top_n", (("uncertainty", "margin"),)),
+    Contender("seed: entropy, top n", "top_n", (("uncertainty", "entropy"),)),
+    *(
+        Contender(f"seed: {said}, {name}", strategy, (("uncertainty", uncertainty),))
+        for strategy, name in (
+            ("iterative_proximity", "iterative proximity"),
+            ("clustering", "clustering"),
+        )
+        for uncertainty, said in (
+            ("least_confidence", "least confidence"),
+            ("margin", "margin"),
+            ("entropy", "entropy"),
+        )
+    ),
+)
+
+
+def learning_curve(image_set: ImageSet, contender: Contender, seed: int) -> dict[str, Any]:
+    """Label along one strategy's ranking; return the accuracy on the held-out part per budget."""
+    pool_P, test_T = split(image_set.labels_N, seed)
+    labeled = np.empty(0, dtype=np.int64)  # rows of the image set
+    accuracies, budgets, head = [], [], None
+    for budget in _budgets(len(image_set.classes), len(pool_P)):
+        open_rows = np.setdiff1d(pool_P, labeled)
+        step = budget - len(labeled)
+        order = _ranked(image_set, contender, open_rows, labeled, head, step, seed)
+        labeled = np.concatenate([labeled, open_rows[order[:step]]])
+        head = _fit(image_set, labeled, head, seed)
+        said_T = _probs(head, image_set, test_T).argmax(axis=1)
+        accuracies.append(float((said_T == image_set.labels_N[test_T]).mean()))
+        budgets.append(budget)
+    return {"budgets": budgets, "accuracies": accuracies}
+
+
+def split(labels_N: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return pool rows and test rows, a quarter of each class in the test."""
+    rng = np.random.default_rng(seed)
+    test = [
+        rng.permutation(rows)[: round(TEST_SHARE * len(rows))]
+        for rows in (np.flatnonzero(labels_N == label) for label in np.unique(labels_N))
+    ]
+    test_T = np.sort(np.concatenate(test))
+    return np.setdiff1d(np.arange(len(labels_N)), test_T), test_T
+
+
+def _budgets(n_classes: int, pool_size: int) -> Iterator[int]:
+    return (c * n_classes for c in BUDGETS_IN_CLASSES if c * n_classes <= pool_size)
+
+
+def _ranked(
+    image_set: ImageSet,
+    contender: Contender,
+    open_rows: NDArray[np.int64],
+    labeled: NDArray[np.int64],
+    head: Any,
+    step: int,
+    seed: int,
+) -> NDArray[np.int64]:
+    embeddings_ND = image_set.embeddings_ND
+    probs_NC = None if head is None else _probs(head, image_set, open_rows)
+    parameters = dict(contender.parameters)
+    if contender.strategy == "clustering":
+        parameters["batch"] = step  # the seed shares out a whole round at once
+    ranking = rank(
+        contender.strategy,
+        Candidates(open_rows, probs_NC, embeddings_ND[open_rows]),
+        Labeled(embeddings_ND[labeled], image_set.labels_N[labeled]),
+        head=step,
+        rng=np.random.default_rng([seed, len(labeled)]),
+        **parameters,
+    )
+    return ranking.order
+
+
+def _fit(image_set: ImageSet, labeled: NDArray[np.int64], previous: Any, seed: int) -> Any:
+    from ml_backend.learning.head import fit_head
+
+    return fit_head(
+        image_set.embeddings_ND[labeled],
+        image_set.labels_N[labeled],
+        len(image_set.classes),
+        previous=previous,
+        seed=seed,
+    )
+
+
+def _probs(head: Any, image_set: ImageSet, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    probs: NDArray[np.float32] = head.probs(image_set.embeddings_ND[rows])
+    return probs
+
+
+# --- running them all, each once
+
+
+def run_all(
+    image_sets: Iterable[ImageSet],
+    contenders: Iterable[Contender],
+    seeds: int,
+    cache: Path,
+    processes: int,
+) -> list[dict[str, Any]]:
+    """Return one record per (set, contender, seed), computing those that the cache lacks."""
+    jobs = [
+        (image_set, contender, seed)
+        for image_set in image_sets
+        for seed in range(seeds)
+        for contender in contenders
+    ]
+    files = [_run_file(cache, *job) for job in jobs]
+    missing = [(job, file) for job, file in zip(jobs, files, strict=True) if not file.exists()]
+    print(f"{len(jobs)} runs, {len(missing)} of them to do", file=sys.stderr)
+    # One BLAS thread in each process: more would fight over the cores.
+    os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+    with ProcessPoolExecutor(processes, mp_context=_spawn()) as pool:
+        running = [pool.submit(_run_to_file, *job, file) for job, file in missing]
+        for done, future in enumerate(as_completed(running), start=1):
+            print(f"{done}/{len(missing)} {future.result()}", file=sys.stderr)
+    return [json.loads(file.read_text()) for file in files]
+
+
+def _spawn() -> Any:
+    import multiprocessing
+
+    return multiprocessing.get_context("spawn")
+
+
+def _run_file(cache: Path, image_set: ImageSet, contender: Contender, seed: int) -> Path:
+    slug = "".join(c if c.isalnum() else "-" for c in contender.label)
+    name = f"{image_set.name}-{image_set.features.replace(' ', '-')}-{slug}-{seed}.json"
+    return cache / f"runs-{RUN_FORMAT}" / name
+
+
+def _run_to_file(image_set: ImageSet, contender: Contender, seed: int, file: Path) -> str:
+    record = {
+        "set": image_set.name,
+        "features": image_set.features,
+        "contender": contender.label,
+        "seed": seed,
+        "classes": len(image_set.classes),
+        **learning_curve(image_set, contender, seed),
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(record))
+    part.replace(file)
+    last = f"{record['accuracies'][-1]:.3f}"
+    return f"{image_set.name}, {contender.label}, seed {seed}: {last} at the end"
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what is missing and write the report."""
+    options = _parser().parse_args(arguments)
+    image_sets = [_load(name, options) for name in options.sets.split(",")]
+    contenders = [
+        c for c in CONTENDERS if not options.only or c.strategy in options.only.split(",")
+    ]
+    records = run_all(image_sets, contenders, options.seeds, options.cache, options.processes)
+    command = "python -m benchmarks.learning_curves " + " ".join(arguments or sys.argv[1:])
+    write_report(records, command=command, out=options.out, docs=options.docs)
+
+
+def _load(name: str, options: argparse.Namespace) -> ImageSet:
+    if name == "digits":
+        return load_digits_set()
+    weights = options.weights or str(options.data / "weights" / "squeezenet1_1_caffe_fp16.pth")
+    return load_image_set(
+        options.data / name,
+        options.backbone,
+        weights,
+        options.cache,
+        lambda text: print(text, file=sys.stderr),
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    shared = Path(__file__).resolve().parents[2] / "shared" / "data"
+    given = os.environ.get("ACTIVE_LABELER_SHARED_DATA")
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "active-labeler"
+    parser.add_argument("--sets", default="digits,eurosat2700,trashnet160,clothing160")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--only", default="", help="strategies to run, comma-separated")
+    parser.add_argument("--data", type=Path, default=Path(given) if given else shared)
+    parser.add_argument("--backbone", default="squeezenet1_1")
+    parser.add_argument(
+        "--weights", default="", help="its state dict; default: the one under --data"
+    )
+    parser.add_argument("--cache", type=Path, default=cache, help="embeddings and finished runs")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument("--out", type=Path, default=Path("docs/results"))
+    parser.add_argument("--docs", type=Path, help="Markdown file whose table to replace")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
