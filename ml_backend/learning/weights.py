@@ -1,0 +1,132 @@
+"""Weights of a network: from a local file, or from torchvision's server, once.
+
+Knows file formats and the network. Never makes weights up: what cannot be had is an error that
+says what to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import shutil
+import tempfile
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlparse
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from ml_backend.errors import WeightsUnavailable
+
+DOWNLOAD_TIMEOUT_S = 30.0  # for each read, not for the whole file
+
+WHAT_TO_DO = (
+    "Set ACTIVE_LABELER_WEIGHTS to a local state dict (.pth or .safetensors), "
+    "or ACTIVE_LABELER_BACKBONE=scratch to train a small network on the project's own images."
+)
+
+
+def is_file_name(weights: str) -> bool:
+    """Tell a path from the name of a torchvision weights entry."""
+    return weights.endswith((".pth", ".pt", ".safetensors")) or "/" in weights
+
+
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Read a state dict, real numbers as float32. Raises WeightsUnavailable."""
+    if not path.is_file():
+        raise WeightsUnavailable(f"weights={str(path)!r}: there is no such file. {WHAT_TO_DO}")
+    try:
+        if path.suffix == ".safetensors":
+            state = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+        raise WeightsUnavailable(f"weights={str(path)!r} cannot be read: {error}") from error
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsUnavailable(f"weights={str(path)!r}: expected a state dict (name -> tensor)")
+    return {name: _as_float32(tensor) for name, tensor in state.items()}
+
+
+def load_strictly(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
+    """Load, refusing missing, unexpected or differently shaped entries by name."""
+    expected = network.state_dict()
+    missing = sorted(expected.keys() - state.keys())
+    unexpected = sorted(state.keys() - expected.keys())
+    shapes = [
+        f"{name}: expected {tuple(expected[name].shape)}, found {tuple(state[name].shape)}"
+        for name in sorted(expected.keys() & state.keys())
+        if expected[name].shape != state[name].shape
+    ]
+    if missing or unexpected or shapes:
+        raise WeightsUnavailable(
+            f"weights={str(path)!r} are not those of this network. "
+            f"Missing: {_some(missing)}. Unexpected: {_some(unexpected)}. "
+            f"Of another shape: {_some(shapes)}."
+        )
+    network.load_state_dict(dict(state), strict=True)
+
+
+def download_once(url: str) -> None:
+    """Put torchvision's file where torch.hub looks for it (TORCH_HOME), unless it is there.
+
+    torch.hub would download it by itself, but without any timeout. Raises WeightsUnavailable.
+    """
+    name = Path(urlparse(url).path).name
+    target = Path(torch.hub.get_dir()) / "checkpoints" / name
+    if target.is_file():
+        return
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            part = Path(folder) / name
+            _fetch(url, part)
+            _check_promised_hash(part)
+            part.replace(target)
+    except OSError as error:  # URLError, a timeout, a full disk
+        raise WeightsUnavailable(
+            f"The weights could not be downloaded from {url} to {target}: {error}. {WHAT_TO_DO}"
+        ) from error
+
+
+def content_hash(state: Mapping[str, Tensor], *facts: object) -> str:
+    """Hash weights by value, with the facts that also decide what comes out. 16 hex digits."""
+    digest = hashlib.sha256(repr(facts).encode())
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _fetch(url: str, part: Path) -> None:
+    if not url.startswith("https://"):
+        raise WeightsUnavailable(f"{url}: weights are downloaded over https only")
+    with (
+        urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT_S) as answer,  # noqa: S310 - https
+        part.open("wb") as file,
+    ):
+        shutil.copyfileobj(answer, file)
+
+
+def _check_promised_hash(part: Path) -> None:
+    """torchvision's file names end in the first digits of their SHA-256."""
+    promised = part.stem.rpartition("-")[2]
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(promised):
+        raise WeightsUnavailable(
+            f"The download of {part.name} is damaged: its SHA-256 begins with {found[:8]}."
+        )
+
+
+def _as_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _some(names: list[str]) -> str:
+    shown = ", ".join(names[:5]) or "none"
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
