@@ -89,6 +89,8 @@ def _create_engine(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() == "sqlite":
         return _create_sqlite_engine(url)
     if url.get_backend_name() == "postgresql":
+        if url.drivername == "postgresql":  # SQLAlchemy's default driver depends on its version
+            url = url.set(drivername="postgresql+psycopg")
         return sa.create_engine(url, pool_pre_ping=True, pool_size=20)
     raise ConfigurationError(
         f"database_url names {url.get_backend_name()!r}; expected sqlite:///... or postgresql://..."
