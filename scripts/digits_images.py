@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 INK = 16  # the darkest value of load_digits()
@@ -27,7 +28,7 @@ def write_digits(folder: Path, *, size_px: int = 64) -> int:
     return len(digits.target)
 
 
-def render_digit(pixels_HW: np.ndarray, size_px: int) -> Image.Image:
+def render_digit(pixels_HW: NDArray[np.float64], size_px: int) -> Image.Image:
     """Draw one digit (0 is paper, 16 is ink) as a grey image of `size_px` squared."""
     light_HW = 255 - np.round(pixels_HW * (255 / INK)).astype(np.uint8)
     return Image.fromarray(light_HW).resize((size_px, size_px), Image.Resampling.BICUBIC)

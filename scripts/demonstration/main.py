@@ -6,7 +6,6 @@ label studio → project of images → backend → connect → trainer → (orac
 from __future__ import annotations
 
 import fcntl
-import os
 import shutil
 import signal
 import time
@@ -19,9 +18,11 @@ import click
 from rich.console import Console
 from rich.panel import Panel
 
+from ml_backend.settings import Settings, load_settings
 from scripts.demonstration.accounts import furnish
 from scripts.demonstration.images import DemoImages, read_images
 from scripts.demonstration.memory import ANNOTATOR, USERNAME, Memory, recall, remember
+from scripts.demonstration.network import choose_backbone
 from scripts.demonstration.processes import (
     Child,
     run_to_the_end,
@@ -29,7 +30,7 @@ from scripts.demonstration.processes import (
     usable_port,
     wait_until_it_answers,
 )
-from scripts.demonstration.show import annotate_and_compare, choose_backbone
+from scripts.demonstration.stage import Stage
 from scripts.digits_images import write_digits
 from scripts.local_label_studio import LocalLabelStudio, find_label_studio
 
@@ -99,13 +100,15 @@ def _show(
     memory = recall(folder)
     shown = _images(folder, memory, images)
     studio = _label_studio(everything, folder, memory)
-    furnish(studio, folder, memory, shown, console)
-    choose_backbone(memory, console)
-    remember(folder, memory)
-    trainer = _backend(everything, folder, memory, studio)
-    _announce(studio, memory)
+    stage = Stage(folder, memory, shown, studio, console)
+    furnish(stage)
+    settings = _settings(stage)
+    trainer = _backend(everything, stage, settings)
+    _announce(stage)
     if annotate:
-        annotate_and_compare(studio, folder, memory, shown, annotate, pace, console)
+        from scripts.demonstration.show import annotate_and_compare  # with torch: seconds
+
+        annotate_and_compare(stage, settings, annotate, pace)
     if not then_stop:
         _wait(trainer)
 
@@ -187,31 +190,41 @@ def _port(name: str, wanted: int) -> int:
     return port
 
 
-def _backend(
-    everything: ExitStack, folder: Path, memory: Memory, studio: LocalLabelStudio
-) -> Child:
-    """Start the backend, connect the project, start the trainer; return the trainer."""
-    memory.backend_port = _port("The backend", memory.backend_port)
-    remember(folder, memory)
-    environment = {
-        "LABEL_STUDIO_URL": studio.url,
-        "LABEL_STUDIO_API_KEY": memory.access_token,
-        "MODEL_DIR": str(folder / "backend"),
-        "PORT": str(memory.backend_port),
-        "ACTIVE_LABELER_BACKBONE": memory.backbone,
+def _settings(stage: Stage) -> Settings:
+    """Return the backend's settings: the demo's own, over what the environment says."""
+    stage.memory.backend_port = _port("The backend", stage.memory.backend_port)
+    stage.remember()
+    own = {
+        "label_studio_url": stage.studio.url,
+        "label_studio_api_key": stage.memory.access_token,
+        "model_dir": stage.folder / "backend",
+        "port": stage.memory.backend_port,
     }
-    url = f"http://127.0.0.1:{memory.backend_port}"
-    backend = everything.enter_context(running("backend", ["serve"], folder, environment))
+    return load_settings(**own, backbone=choose_backbone(stage, load_settings(**own)))
+
+
+def _backend(everything: ExitStack, stage: Stage, settings: Settings) -> Child:
+    """Start the backend, connect the project, start the trainer; return the trainer."""
+    environment = {
+        "LABEL_STUDIO_URL": settings.label_studio_url,
+        "LABEL_STUDIO_API_KEY": settings.label_studio_api_key.get_secret_value(),
+        "MODEL_DIR": str(settings.model_dir),
+        "PORT": str(settings.port),
+        "ACTIVE_LABELER_BACKBONE": settings.backbone,
+    }
+    url = f"http://127.0.0.1:{settings.port}"
+    backend = everything.enter_context(running("backend", ["serve"], stage.folder, environment))
     wait_until_it_answers(backend, f"{url}/health")
-    connect = ["connect", "--project", str(memory.project_id), "--backend-url", url]
-    run_to_the_end(connect, folder, environment)
-    return everything.enter_context(running("trainer", ["train"], folder, environment))
+    connect = ["connect", "--project", str(stage.memory.project_id), "--backend-url", url]
+    run_to_the_end(connect, stage.folder, environment)
+    return everything.enter_context(running("trainer", ["train"], stage.folder, environment))
 
 
-def _announce(studio: LocalLabelStudio, memory: Memory) -> None:
+def _announce(stage: Stage) -> None:
+    memory = stage.memory
     console.print(
         Panel.fit(
-            f"Label Studio  {studio.url}/projects/{memory.project_id}/data\n"
+            f"Label Studio  {stage.studio.url}/projects/{memory.project_id}/data\n"
             f"  login       {USERNAME}   password {memory.password}\n"
             f"  or          {ANNOTATOR}   password {memory.annotator_password}\n"
             f"Backend       http://127.0.0.1:{memory.backend_port}/status\n\n"
@@ -230,5 +243,4 @@ def _wait(trainer: Child) -> None:
 
 
 if __name__ == "__main__":
-    os.environ.setdefault("PYTHONUNBUFFERED", "1")
     demo()

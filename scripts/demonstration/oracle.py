@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 
@@ -40,7 +41,7 @@ def annotate(
         )
 
 
-def next_task(client: httpx.Client, project_id: int) -> dict | None:
+def next_task(client: httpx.Client, project_id: int) -> dict[str, Any] | None:
     """Ask as "Label All Tasks" asks: with an empty body, so that the project's sampling decides."""
     answer = client.post(
         "/api/dm/actions/", params={"id": "next_task", "project": project_id}, json={}
@@ -69,10 +70,10 @@ def submit(
     answer.raise_for_status()
 
 
-def _newest_prediction(task: dict) -> dict:
+def _newest_prediction(task: dict[str, Any]) -> dict[str, Any]:
     return max(task.get("predictions") or [], key=lambda prediction: prediction["id"], default={})
 
 
-def _choice(prediction: dict) -> str | None:
+def _choice(prediction: dict[str, Any]) -> str | None:
     regions = prediction.get("result") or []
     return str(regions[0]["value"]["choices"][0]) if regions else None
