@@ -78,7 +78,7 @@ def open_database(url: str) -> Database:
         if engine.dialect.name == "sqlite":
             _switch_to_wal(engine)
         _migrate(engine)
-    except (SQLAlchemyError, CommandError, OSError) as error:
+    except (SQLAlchemyError, sqlite3.Error, CommandError, OSError) as error:
         engine.dispose()
         shown = parsed.render_as_string(hide_password=True)
         raise ConfigurationError(f"The database {shown} cannot be opened: {error}") from error
@@ -170,8 +170,6 @@ def _try_wal(connection: Any, *, last_try: bool) -> bool:
         if last_try or not _is_busy(error):
             raise OperationalError("PRAGMA journal_mode = WAL", None, error) from error
         return False
-    except sqlite3.DatabaseError as error:  # "file is not a database"
-        raise sa.exc.DatabaseError("PRAGMA journal_mode = WAL", None, error) from error
     return True
 
 
