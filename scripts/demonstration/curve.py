@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from ml_backend.learning.head import fit_head
 from numpy.typing import NDArray
 from rich.table import Table
+
+from ml_backend.learning.head import fit_head
 
 RANDOM_ORDERS = 10
 STEP = 10  # labels between two points of the curve
@@ -40,12 +41,12 @@ class Comparison:
     random_RB: NDArray[np.float64]
 
     @property
-    def random_mean_B(self) -> NDArray[np.float64]:
+    def random_mean(self) -> NDArray[np.float64]:
         return np.asarray(self.random_RB.mean(axis=0))
 
     def random_labels_for_the_same(self) -> int | None:
         """Count the labels at which the random orders' mean reaches the active curve's end."""
-        reached = np.flatnonzero(self.random_mean_B >= self.active[-1])
+        reached = np.flatnonzero(self.random_mean >= self.active[-1])
         return self.budgets[int(reached[0])] if len(reached) else None
 
 
