@@ -65,7 +65,7 @@ class EmbeddingCache:
         """Read vectors in the order asked for: float32 (N, D). Raises KeyError for a missing."""
         with self._mutex:
             rows_N = [self._row_of[bytes.fromhex(name)] for name in content_hashes]
-            return np.array(self._vectors_ND[np.array(rows_N, dtype=np.intp)], dtype=np.float32)
+            return np.asarray(self._vectors_ND).take(np.array(rows_N, dtype=np.intp), axis=0)
 
     def append(self, content_hashes: Sequence[str], vectors_ND: NDArray[np.float32]) -> None:
         """Add vectors; once this returns they survive a crash. Known ones are left as they are.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
@@ -92,11 +93,13 @@ def fit_head(
     if len(labels_M) == 0:
         return None
     seen_K, targets_M, counts_K = np.unique(labels_M, return_inverse=True, return_counts=True)
-    centre_D = embeddings_MD.mean(axis=0, dtype=np.float64).astype(np.float32)
-    weights_DK, bias_K = _fit_weights(_scaled(embeddings_MD, centre_D), targets_M, len(seen_K))
-    calibration = _taken_over(previous, seen_K, len(labels_M)) or _calibrate(
-        embeddings_MD, targets_M, len(seen_K), n_classes, seed
-    )
+    # Many small products: where another process wants the cores too, BLAS threads that wait for
+    # each other make this twenty times slower (10 s for 0.5 s), and gain nothing where none does.
+    with threadpool_limits(1, user_api="blas"):
+        centre_D, weights_DK, bias_K = _fit(embeddings_MD, targets_M, len(seen_K))
+        calibration = _taken_over(previous, seen_K, len(labels_M)) or _calibrate(
+            embeddings_MD, targets_M, len(seen_K), n_classes, seed
+        )
     return Head(
         n_classes=n_classes,
         classes_seen_K=seen_K,
@@ -140,18 +143,19 @@ def _scaled(
     return np.asarray(np.divide(centred_ND, lengths_N1, out=centred_ND, where=lengths_N1 > 0))
 
 
-def _fit_weights(
-    scaled_MD: NDArray[np.float32], targets_M: NDArray[np.int64], n_seen: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Fit weights (D, K) and bias (K). With one class there is nothing to tell apart."""
+def _fit(
+    embeddings_MD: NDArray[np.float32], targets_M: NDArray[np.int64], n_seen: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Fit centre (D), weights (D, K) and bias (K). One class leaves nothing to tell apart."""
+    centre_D = embeddings_MD.mean(axis=0, dtype=np.float64).astype(np.float32)
     if n_seen == 1:
-        return np.zeros((scaled_MD.shape[1], 1), np.float32), np.zeros(1, np.float32)
-    model = _logistic_regression().fit(scaled_MD, targets_M)
+        return centre_D, np.zeros((len(centre_D), 1), np.float32), np.zeros(1, np.float32)
+    model = _logistic_regression().fit(_scaled(embeddings_MD, centre_D), targets_M)
     weights_KD, bias_K = model.coef_, model.intercept_
     if n_seen == 2:  # scikit-learn keeps the second class's side only
         weights_KD = np.concatenate([np.zeros_like(weights_KD), weights_KD])
         bias_K = np.concatenate([np.zeros_like(bias_K), bias_K])
-    return weights_KD.T.astype(np.float32), bias_K.astype(np.float32)
+    return centre_D, weights_KD.T.astype(np.float32), bias_K.astype(np.float32)
 
 
 def _logistic_regression() -> LogisticRegression:
@@ -200,8 +204,7 @@ def _logits_out_of_fold(
         held_out_M = fold_M == fold
         kept_MD, kept_M = embeddings_MD[~held_out_M], targets_M[~held_out_M]
         known, local_M = np.unique(kept_M, return_inverse=True)
-        centre_D = kept_MD.mean(axis=0, dtype=np.float64).astype(np.float32)
-        weights_DK, bias_K = _fit_weights(_scaled(kept_MD, centre_D), local_M, len(known))
+        centre_D, weights_DK, bias_K = _fit(kept_MD, local_M, len(known))
         scores = _scaled(embeddings_MD[held_out_M], centre_D) @ weights_DK + bias_K
         logits_MK[np.ix_(held_out_M, known)] = scores
     return logits_MK
