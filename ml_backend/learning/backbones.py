@@ -6,13 +6,13 @@ embedding is what that layer would have been given. Does not know where pictures
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
 import torch
 import torchvision
@@ -135,7 +135,7 @@ def default_threads() -> int:
     Threads of one product wait for each other: with both of two cores busy elsewhere, SqueezeNet
     embedded 30 images/s on two threads and 115 on one (130 on two where nothing else ran).
     """
-    return max(1, len(os.sched_getaffinity(0)) - 1)
+    return max(1, int(joblib.cpu_count()) - 1)  # knows of affinity and container quotas
 
 
 def load_backbone(
