@@ -1,0 +1,223 @@
+"""The trainer: a process of its own that runs rounds for projects that have become dirty.
+
+Ten annotations that arrive during a round make one next round, not ten. When nothing is dirty it
+looks at Label Studio for what webhooks did not tell, and clears superseded versions away. It may
+be killed at any moment: its lease runs out, and the next trainer goes on from the store.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from ml_backend.errors import ActiveLabelerError, LeaseLost
+from ml_backend.jobs.store import Claim, Store
+from ml_backend.learning.checkpoints import RoundResults
+from ml_backend.rounds import Mode, Round, run_round
+from ml_backend.steps.collect import LOOK
+from ml_backend.steps.publish import publish_rest, tidy
+from ml_backend.steps.workbench import Workbench
+
+log = logging.getLogger(__name__)
+
+LEASE_S = 15.0
+IDLE_S = 0.05  # between two looks into the store; part of every annotator's latency
+BEAT_S = 5.0
+# Superseded versions are cleared only when nobody has annotated for this long.
+QUIET_S = 3.0
+# A failed round is tried again after this long, doubled with each failure up to the second figure.
+RETRY_S = (2.0, 60.0)
+
+
+@dataclass(slots=True)
+class ProjectMemory:
+    """What the trainer remembers of a project between rounds. Losing it costs time, nothing else."""
+
+    results: RoundResults | None = None
+    failures: int = 0
+    last_round: float = 0.0  # monotonic seconds
+    last_look: float = 0.0
+    tidied: bool = False
+
+
+@dataclass(slots=True)
+class Trainer:
+    """Runs rounds until it is stopped.
+
+    `workbench(project_id, still_ours)` builds what a round of that project needs.
+    """
+
+    store: Store
+    workbench: Callable[[int, Callable[[], None]], Workbench]
+    last_results: Callable[[int], RoundResults | None]
+    reconcile_s: float
+    now: Callable[[], datetime]
+    stopping: threading.Event = field(default_factory=threading.Event)
+    owner: str = field(default_factory=lambda: trainer_name())
+    memory: dict[int, ProjectMemory] = field(default_factory=dict)
+    _last_beat: float = 0.0
+
+    def run_forever(self) -> None:
+        """Take one step after the other until `stopping` is set."""
+        log.info("trainer %s: ready", self.owner)
+        while not self.stopping.is_set():
+            try:
+                worked = self.step()
+            except Exception:  # the process's edge: a full disk or a locked database passes
+                log.exception("trainer %s: the store failed, trying again", self.owner)
+                self.stopping.wait(RETRY_S[0])
+                continue
+            if not worked:
+                self.stopping.wait(IDLE_S)
+        log.info("trainer %s: stopped", self.owner)
+
+    def step(self) -> bool:
+        """Run a round, or a chore, if there is one. Returns whether there was anything to do."""
+        self._beat("idle")
+        claim = self.store.claim(self.owner, LEASE_S, self.now())
+        if claim is not None:
+            self.work_on(claim)
+            return True
+        return any([self._chores(project.project_id) for project in self.store.projects()])
+
+    def work_on(self, claim: Claim) -> None:
+        """Run the claimed round to its end: the order, then what follows behind the front."""
+        memory = self._memory(claim.project_id)
+        memory.last_round = time.monotonic()
+        try:
+            with kept_claim(self.store, claim, self.now) as still_ours:
+                bench = self.workbench(claim.project_id, still_ours)
+                done = run_claimed(bench, claim, memory.results, lambda: self._newer_news(claim))
+                self._remember(memory, done)
+        except LeaseLost:
+            log.warning("project %d: another trainer took over", claim.project_id)
+        except Exception as error:  # noqa: BLE001 - the loop's edge: one project must not stop all
+            self._note_failure(claim, memory, error)
+
+    def _remember(self, memory: ProjectMemory, done: Round) -> None:
+        memory.results, memory.failures, memory.tidied = done.results, 0, False
+        log.info("round %d: %s %s", done.round_id, done.state, done.report())
+
+    def _note_failure(self, claim: Claim, memory: ProjectMemory, error: Exception) -> None:
+        memory.failures += 1
+        first, most = RETRY_S
+        wait_s = min(most, first * 2 ** (memory.failures - 1))
+        expected = isinstance(error, ActiveLabelerError)
+        log.error(
+            "project %d: round failed, next try in %.0f s: %s",
+            claim.project_id,
+            wait_s,
+            error,
+            exc_info=None if expected else error,
+        )
+        self.store.abandon(claim, self.now() + timedelta(seconds=wait_s))
+
+    def _chores(self, project_id: int) -> bool:
+        """Look for what webhooks did not tell; when nobody annotates, clear old versions away."""
+        memory = self._memory(project_id)
+        if time.monotonic() - memory.last_look > self.reconcile_s:
+            memory.last_look = time.monotonic()
+            self.store.mark_dirty(project_id, LOOK, self.now())
+            return True
+        quiet = time.monotonic() - memory.last_round > QUIET_S
+        if memory.tidied or not quiet:
+            return False
+        self._tidy(project_id, memory)
+        return True
+
+    def _tidy(self, project_id: int, memory: ProjectMemory) -> None:
+        try:
+            bench = self.workbench(project_id, lambda: None)
+            gone = tidy(bench, lambda: self.store.is_dirty(project_id))
+            memory.tidied = not self.store.is_dirty(project_id)
+            log.debug("project %d: %d superseded predictions deleted", project_id, gone)
+        except ActiveLabelerError as error:
+            memory.tidied = True  # tried again after the next round
+            log.warning("project %d: superseded versions stay for now: %s", project_id, error)
+
+    def _newer_news(self, claim: Claim) -> bool:
+        return self.stopping.is_set() or self.store.is_dirty(claim.project_id)
+
+    def _memory(self, project_id: int) -> ProjectMemory:
+        if project_id not in self.memory:
+            self.memory[project_id] = ProjectMemory(self.last_results(project_id))
+        return self.memory[project_id]
+
+    def _beat(self, doing: str) -> None:
+        if time.monotonic() - self._last_beat > BEAT_S:
+            self._last_beat = time.monotonic()
+            self.store.beat(self.owner, self.now(), doing)
+
+
+def run_claimed(
+    bench: Workbench,
+    claim: Claim,
+    previous: RoundResults | None,
+    newer_news: Callable[[], bool],
+    mode: Mode = Mode(),  # noqa: B008 - frozen
+) -> Round:
+    """Run a round, write what follows behind the front, and give the claim back as done.
+
+    Images that are left make the project dirty again.
+    """
+    done = run_round(bench, claim, previous, newer_news, mode)
+    if done.state == "published" and done.version:
+        with done.timed("publish_rest"):
+            publish_rest(bench, done.version, done.entries, newer_news)
+        bench.store.finish_round(
+            done.round_id,
+            bench.now(),
+            state=done.state,
+            model_version=done.version,
+            report=done.report(),
+        )
+    if done.images_left:
+        bench.store.mark_dirty(claim.project_id, "embed", bench.now())
+    bench.store.finish(claim, bench.now())
+    return done
+
+
+@contextmanager
+def kept_claim(
+    store: Store, claim: Claim, now: Callable[[], datetime]
+) -> Iterator[Callable[[], None]]:
+    """Renew a claim in the background and yield `still_ours`, which raises LeaseLost if it failed.
+
+    The thread also beats, so that a long round is not taken for a dead trainer.
+    """
+    over = threading.Event()
+    lost: list[LeaseLost] = []
+
+    def keep() -> None:
+        while not over.wait(LEASE_S / 3):
+            try:
+                store.renew(claim, LEASE_S, now())
+                store.beat(claim.owner, now(), f"project {claim.project_id}")
+            except LeaseLost as error:
+                lost.append(error)
+                return
+
+    def still_ours() -> None:
+        if lost:
+            raise lost[0]
+
+    thread = threading.Thread(target=keep, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield still_ours
+    finally:
+        over.set()
+        thread.join()
+
+
+def trainer_name() -> str:
+    """Name this process so that no two trainers, on any machine, are one."""
+    return f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"

@@ -1,0 +1,233 @@
+"""THE STORY: how what people labeled becomes the order in which they label on.
+
+    collect → embed → fit → score → rank → publish
+
+`run_round` tells it once for one project; the verbs are in `steps`. It knows what a round is and
+nothing of how: Label Studio, torch, the database and the clock come in through a `Workbench` that
+`wiring` builds. It must not import Flask, torch or the Label Studio SDK.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_backend.jobs.store import Claim
+from ml_backend.learning.checkpoints import RoundResults, save_results
+from ml_backend.learning.head import Head
+from ml_backend.lookup import TaskLookup
+from ml_backend.records import ChoiceControl, QueueEntry
+from ml_backend.steps.collect import News, collect
+from ml_backend.steps.embed import embed, time_slice
+from ml_backend.steps.learn import fit, order_pool, queue_entries, vectors
+from ml_backend.steps.publish import in_force, new_version, publish_front, settle
+from ml_backend.steps.situation import Situation, situate
+from ml_backend.steps.workbench import Workbench
+from strategies import Ranking
+
+log = logging.getLogger(__name__)
+
+# How long a round embeds before it publishes what it has: short where an annotator may be waiting.
+EMBED_WHILE_LABELING_S = 1.0
+EMBED_OTHERWISE_S = 20.0
+
+
+@dataclass(slots=True)
+class Round:
+    """What one round came to. `entries` is the window of the queue, wanted first."""
+
+    round_id: int
+    state: str = "failed"  # published | unchanged | held | dry-run
+    version: str | None = None
+    entries: list[QueueEntry] = field(default_factory=list)
+    results: RoundResults | None = None
+    images_left: int = 0
+    timings_s: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, Any] = field(default_factory=dict)
+
+    @contextmanager
+    def timed(self, verb: str) -> Iterator[None]:
+        """Add the time that the block takes to `timings_s`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings_s[verb] = self.timings_s.get(verb, 0.0) + time.perf_counter() - start
+
+    def report(self) -> dict[str, Any]:
+        """Return what the store keeps of the round, as JSON-able values."""
+        timings = {verb: round(seconds, 4) for verb, seconds in self.timings_s.items()}
+        return {**self.counts, "images_left": self.images_left, "timings_s": timings}
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a round is meant. `whole` writes the whole pool and not only the window."""
+
+    dry_run: bool = False
+    whole: bool = False
+    patient: bool = False  # embed everything first, however long it takes
+    release_hold: bool = False  # a queue held by a rollback is let go
+
+
+def run_round(
+    bench: Workbench,
+    claim: Claim,
+    previous: RoundResults | None,
+    newer_news: Callable[[], bool],
+    mode: Mode = Mode(),
+) -> Round:
+    """Run one round for the claimed project: collect → embed → fit → score → rank → publish.
+
+    `previous` is the project's last results (a warm start), `newer_news` tells that somebody
+    annotated meanwhile. Raises what the steps raise; the queue in force stays whole in any case,
+    and the round is noted as failed.
+    """
+    with _recorded(bench) as this:
+        with this.timed("collect"):
+            news = collect(bench, claim)
+            settle(bench, news.facts.settings)
+        with this.timed("embed"):
+            this.images_left = embed(bench, enough=_patience(news, newer_news, mode))
+        with this.timed("situate"):
+            situation = situate(bench.store.mirror(bench.project.project_id), news.control)
+            embeddings_ND = vectors(bench, situation.candidate_hashes)
+            embeddings_MD = vectors(bench, situation.labeled_hashes)
+        with this.timed("fit"):
+            head = fit(bench, situation, embeddings_MD, news.control, previous)
+        with this.timed("score"):
+            probs_NC = head.probs(embeddings_ND) if head else None
+        with this.timed("rank"):
+            ranking = order_pool(bench, situation, probs_NC, embeddings_ND, embeddings_MD)
+        this.entries = queue_entries(
+            bench, situation, news.control, probs_NC, ranking, whole=mode.whole
+        )
+        this.counts = _counts(situation, news, head)
+        this.results = _results(bench, situation, news.control, head, probs_NC, ranking)
+        publish(bench, this, news, previous, mode)
+    return this
+
+
+def publish(
+    bench: Workbench, this: Round, news: News, previous: RoundResults | None, mode: Mode
+) -> None:
+    """Put the new order in force, unless it says nothing new or is not wanted now."""
+    project = bench.project
+    this.version = bench.store.current_version(project.project_id)
+    if mode.dry_run:
+        this.state = "dry-run"
+    elif project.held and not mode.release_hold:
+        this.state = "held"
+    elif _says_nothing_new(bench, this, news, previous) and not mode.whole:
+        this.state = "unchanged"
+    else:
+        this.version = new_version(this.round_id)
+        this.results = replace(this.results, model_version=this.version)
+        with this.timed("publish"):
+            publish_front(bench, this.round_id, this.version, this.entries)
+        with this.timed("save"):
+            save_results(bench.results_folder, this.results)
+        bench.store.update_project(project.project_id, held=False)
+        this.state = "published"
+
+
+@contextmanager
+def _recorded(bench: Workbench) -> Iterator[Round]:
+    """Open a round in the store and close it with its state, whatever happens short of a kill."""
+    this = Round(bench.store.start_round(bench.project.project_id, bench.now()))
+    try:
+        yield this
+    except BaseException as error:
+        this.state = "failed"
+        this.counts["error"] = f"{type(error).__name__}: {error}"
+        raise
+    finally:
+        bench.store.finish_round(
+            this.round_id,
+            bench.now(),
+            state=this.state,
+            model_version=this.version,
+            report=this.report(),
+        )
+
+
+def _patience(news: News, newer_news: Callable[[], bool], mode: Mode) -> Callable[[], bool]:
+    if mode.patient:
+        return lambda: False
+    return time_slice(EMBED_WHILE_LABELING_S if news.labeling else EMBED_OTHERWISE_S, newer_news)
+
+
+def _says_nothing_new(
+    bench: Workbench, this: Round, news: News, previous: RoundResults | None
+) -> bool:
+    """Tell whether the queue in force already says what this round would.
+
+    Tasks that left the pool from the front do not change what the rest says; once half of the
+    window is used up, it is written anew.
+    """
+    if previous is None or previous.model_version != this.version:
+        return False
+    if this.results is None or not in_force(news.facts.settings, this.version):
+        return False
+    wanted = [entry.task_id for entry in this.entries]
+    pool = set(wanted)
+    window = bench.store.window(bench.project.project_id, str(this.version))
+    served = [task_id for task_id in window if task_id in pool]
+    if 2 * len(served) < min(len(wanted), bench.plan.window) or served != wanted[: len(served)]:
+        return False
+    before, after = TaskLookup(previous), TaskLookup(this.results)
+    return all(before.choice(task_id) == after.choice(task_id) for task_id in served)
+
+
+def _results(
+    bench: Workbench,
+    situation: Situation,
+    control: ChoiceControl,
+    head: Head | None,
+    probs_NC: NDArray[np.float32] | None,
+    ranking: Ranking,
+) -> RoundResults:
+    return RoundResults(
+        model_version="",
+        classes=control.classes,
+        backbone_key=bench.backbone().key,
+        task_ids_N=situation.candidate_ids_N,
+        probs_NC=probs_NC,
+        order_N=ranking.order,
+        uncertainty_N=_float32(ranking.uncertainty_N),
+        reasons=tuple(reason.text(control.classes) for reason in ranking.reasons),
+        head=head,
+        labeled_ids_M=situation.labeled_ids_M,
+        labels_M=situation.labels_M,
+        details={
+            "pool_size": situation.pool_size,
+            "backbone": bench.backbone().description,
+            "dim": bench.backbone().dim,
+        },
+    )
+
+
+def _counts(situation: Situation, news: News, head: Head | None) -> dict[str, Any]:
+    return {
+        "looked": news.looked,
+        "labeled": len(situation.labeled_ids_M),
+        "pool": situation.pool_size,
+        "candidates": len(situation.candidate_ids_N),
+        "waiting": len(situation.waiting_ids),
+        "skipped": len(situation.skipped_ids),
+        "unreadable": len(situation.unreadable_ids),
+        "undecided": situation.undecided,
+        "oof_accuracy": head.oof_accuracy if head else None,
+        "temperature": head.temperature if head else None,
+    }
+
+
+def _float32(values_N: NDArray[np.floating[Any]] | None) -> NDArray[np.float32] | None:
+    return None if values_N is None else values_N.astype(np.float32, copy=False)

@@ -1,0 +1,170 @@
+"""Collect: bring our mirror of the project up to what Label Studio says.
+
+Webhooks are hints and Label Studio is the truth, so an event only says where to look. What the
+events name is read again; where they name nothing, or too much, or on a timer, a wider look
+repairs whatever was missed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from ml_backend.jobs.store import Claim
+from ml_backend.labelstudio.labeling_config import hash_of, parse_control
+from ml_backend.labelstudio.projects import ProjectFacts
+from ml_backend.records import Annotation, ChoiceControl, Task, WebhookEvent
+from ml_backend.steps.workbench import Workbench
+
+log = logging.getLogger(__name__)
+
+# Reading one task's annotations is one request: past this many, pages of many tasks are cheaper.
+MAX_TASKS_READ_SINGLY = 50
+# A look back overlaps the one before it by this much, for writes in flight and clocks that differ.
+LOOK_BACK_OVERLAP = timedelta(minutes=5)
+
+# What `Store.mark_dirty` may ask for: a look at what changed lately, or at all there is.
+LOOK = "look"
+EVERYTHING = frozenset({"connect", "sync"})
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What this round was told and found."""
+
+    facts: ProjectFacts  # settings and counters as Label Studio has them now
+    control: ChoiceControl
+    looked: str  # "hinted", "since" or "everything"
+    moved: bool  # tasks or labels are not what they were
+    labeling: bool  # somebody is annotating, and may be waiting for the new order
+
+
+def collect(bench: Workbench, claim: Claim) -> News:
+    """Update the mirror from Label Studio and tell what kind of news there was.
+
+    Raises LabelStudioError where it cannot be reached, UnsupportedLabelingConfig where the
+    project's labeling config has become something that cannot be learned.
+    """
+    facts = bench.reader.facts()
+    control, config_changed = _current_control(bench, facts)
+    hinted, nowhere = _hints(bench, claim.events)
+    labeling = any(event.action.startswith("ANNOTATION") for event in claim.events)
+    if config_changed or claim.requested & EVERYTHING:
+        look_at_everything(bench, control)
+        return News(facts, control, "everything", moved=True, labeling=labeling)
+    if nowhere or len(hinted) > MAX_TASKS_READ_SINGLY or LOOK in claim.requested:
+        moved = look_since(bench, control, _last_look(bench, claim))
+        return News(facts, control, "since", moved, labeling)
+    moved = _look_at(bench, control, hinted)
+    return News(facts, control, "hinted", moved, labeling)
+
+
+def look_at_everything(bench: Workbench, control: ChoiceControl) -> None:
+    """Make the mirror equal to Label Studio: every task and every annotation."""
+    project_id = bench.project.project_id
+    known = set(bench.store.task_ids(project_id))
+    seen: set[int] = set()
+    total = bench.reader.facts().task_count
+    for page in bench.reader.tasks(control):
+        bench.still_ours()
+        bench.store.upsert_tasks(project_id, page)
+        seen.update(task.task_id for task in page)
+        bench.on_progress("reading tasks", len(seen), total)
+    bench.store.remove_tasks(project_id, known - seen)
+    annotated: set[int] = set()
+    for task_ids, annotations in bench.reader.annotated(control):
+        bench.still_ours()
+        bench.store.replace_annotations(project_id, task_ids, annotations)
+        annotated.update(task_ids)
+        bench.on_progress("reading annotations", len(annotated), len(annotated))
+    _forget_annotations(bench, annotated)
+
+
+def look_since(bench: Workbench, control: ChoiceControl, since: datetime) -> bool:
+    """Read what changed since a moment, and say whether anything did.
+
+    Deletions leave no trace in a list of changed tasks: counters that disagree with the mirror
+    afterwards are repaired by `look_at_everything`.
+    """
+    project_id, moved = bench.project.project_id, False
+    for tasks, annotations in bench.reader.changed_since(since - LOOK_BACK_OVERLAP, control):
+        moved |= _mirror(bench, tasks, annotations)
+    if disagrees(bench, bench.reader.facts()):
+        log.info("project %d: counters disagree, reading it all again", project_id)
+        look_at_everything(bench, control)
+        moved = True
+    return moved
+
+
+def disagrees(bench: Workbench, facts: ProjectFacts) -> bool:
+    """Compare Label Studio's counters with the mirror: the cheap test for something lost."""
+    ours = bench.store.counts(bench.project.project_id)
+    return (ours.tasks, ours.annotations, ours.skips) != (
+        facts.task_count,
+        facts.annotation_count,
+        facts.skip_count,
+    )
+
+
+def _look_at(bench: Workbench, control: ChoiceControl, task_ids: Collection[int]) -> bool:
+    moved = False
+    for task_id in task_ids:
+        found = bench.reader.task(task_id, control)
+        if found is None:
+            moved |= bench.store.remove_tasks(bench.project.project_id, [task_id]) > 0
+        else:
+            moved |= _mirror(bench, [found[0]], found[1])
+    return moved
+
+
+def _mirror(bench: Workbench, tasks: Sequence[Task], annotations: Sequence[Annotation]) -> bool:
+    project_id = bench.project.project_id
+    changed = bench.store.upsert_tasks(project_id, tasks)
+    task_ids = [task.task_id for task in tasks]
+    return bench.store.replace_annotations(project_id, task_ids, annotations) or changed > 0
+
+
+def _hints(bench: Workbench, events: Collection[WebhookEvent]) -> tuple[set[int], bool]:
+    """Return the tasks that events name, and whether some event does not say where to look."""
+    project_id = bench.project.project_id
+    hinted: set[int] = set()
+    unknown = False
+    for event in events:
+        by_annotation = bench.store.tasks_of_annotations(project_id, event.annotation_ids)
+        hinted |= set(event.task_ids) | by_annotation
+        names_something = bool(event.task_ids or event.annotation_ids)
+        unknown |= not names_something and event.action.startswith(("ANNOTATION", "TASK"))
+    return hinted, unknown
+
+
+def _current_control(bench: Workbench, facts: ProjectFacts) -> tuple[ChoiceControl, bool]:
+    project = bench.project
+    if hash_of(facts.label_config) == project.label_config_hash:
+        return project.control, False
+    control = parse_control(facts.label_config, project.control.from_name)
+    bench.store.update_project(
+        project.project_id, control=control, label_config_hash=hash_of(facts.label_config)
+    )
+    log.info("project %d: the labeling config changed, reading it all again", project.project_id)
+    return control, control != project.control
+
+
+def _forget_annotations(bench: Workbench, annotated: set[int]) -> None:
+    """Empty the tasks that the mirror holds annotations of and Label Studio does not."""
+    mirror = bench.store.mirror(bench.project.project_id)
+    stale = {annotation.task_id for annotation in mirror.annotations} - annotated
+    bench.store.replace_annotations(bench.project.project_id, stale, [])
+
+
+def _last_look(bench: Workbench, claim: Claim) -> datetime:
+    """Return since when things may have happened that we did not see."""
+    looks = [bench.project.connected_at]
+    looks += [
+        record.started_at
+        for record in bench.store.rounds(bench.project.project_id)
+        if record.state not in ("running", "failed")
+    ]
+    told = [event.received_at for event in claim.events if event.received_at]
+    return min([max(looks), *told])

@@ -1,0 +1,125 @@
+"""Publish: make Label Studio's labeling queue follow a ranking.
+
+A new order is written as predictions of a new model version, beside the one in force; then the
+project is switched to it in one call. So whatever dies when, the queue in force is a whole one.
+Only the front is written before the switch: what annotators wait for must not grow with the
+project.
+The version is noted in the store before anything is written, so that `settle` finds what a killed
+round left behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+
+from ml_backend.jobs.store import VersionRecord
+from ml_backend.records import ProjectSettings, QueueEntry
+from ml_backend.steps.workbench import Workbench
+
+log = logging.getLogger(__name__)
+
+VERSION_PREFIX = "al-"
+SAMPLING = "Uncertainty sampling"
+# A rollback needs the version before the current one; older ones only slow Label Studio down.
+KEPT_SUPERSEDED = 1
+# Rows per call when writing behind the annotators' backs, and when deleting: a few hundred ms each,
+# after which somebody's Submit may go first.
+SLICE = 20
+
+
+def new_version(round_id: int) -> str:
+    """Name a version so that it is never that of another store's round on the same project."""
+    return f"{VERSION_PREFIX}{round_id:06d}-{secrets.token_hex(2)}"
+
+
+def publish_front(
+    bench: Workbench, round_id: int, version: str, entries: Sequence[QueueEntry]
+) -> None:
+    """Write the front of the queue under a new version and switch the project to it.
+
+    `entries` is the whole window, wanted first. Raises LeaseLost before the switch where the
+    project is another trainer's by now, PublishMismatch where Label Studio holds something else.
+    """
+    project_id, store = bench.project.project_id, bench.store
+    store.add_version(project_id, version, round_id, bench.now())
+    store.save_window(project_id, version, [entry.task_id for entry in entries])
+    bench.queue.write(entries[: bench.plan.front], version)
+    bench.still_ours()
+    bench.queue.flip(version)
+    _make_current(bench, version)
+
+
+def publish_rest(
+    bench: Workbench, version: str, entries: Sequence[QueueEntry], interrupted: Callable[[], bool]
+) -> int:
+    """Write what follows the front, a slice at a time, and return how many tasks were written.
+
+    Stops where `interrupted` says that newer news waits: the next order replaces this one anyway.
+    """
+    rest = entries[bench.plan.front :]
+    # Where the server imports many rows as cheaply as few, they all go at once.
+    size = len(rest) if bench.queue.has_efficient_import() else SLICE
+    written = 0
+    while written < len(rest) and not interrupted():
+        bench.still_ours()
+        slice_ = rest[written : written + size]
+        bench.queue.write(slice_, version)
+        written += len(slice_)
+        bench.on_progress("writing the queue", bench.plan.front + written, len(entries))
+    return written
+
+
+def settle(bench: Workbench, found: ProjectSettings) -> None:
+    """Bring our list of versions in line with the one that really orders the queue.
+
+    A round that was killed may have switched the project without noting it, or written a version
+    that it never switched to.
+    """
+    project_id, store = bench.project.project_id, bench.store
+    for record in store.versions(project_id):
+        if record.state != "publishing":
+            continue
+        if record.version == found.model_version:
+            _make_current(bench, record.version)
+        else:
+            store.set_version_state(project_id, record.version, "superseded", bench.now())
+
+
+def in_force(found: ProjectSettings, version: str | None) -> bool:
+    """Tell whether Label Studio serves the queue by this version."""
+    return found.sampling == SAMPLING and bool(version) and found.model_version == version
+
+
+def tidy(bench: Workbench, interrupted: Callable[[], bool], *, keep: int = KEPT_SUPERSEDED) -> int:
+    """Delete the predictions of superseded versions, a slice at a time; return how many rows went.
+
+    The newest `keep` superseded versions that were once in force stay for `rollback`.
+    """
+    deleted = 0
+    for record in _expendable(bench.store.versions(bench.project.project_id), keep):
+        while not interrupted():
+            bench.still_ours()
+            gone = bench.queue.delete(record.version, at_most=SLICE)
+            deleted += gone
+            if gone < SLICE:
+                bench.store.set_version_state(
+                    bench.project.project_id, record.version, "deleted", bench.now()
+                )
+                break
+    return deleted
+
+
+def _expendable(records: Sequence[VersionRecord], keep: int) -> list[VersionRecord]:
+    superseded = [record for record in records if record.state == "superseded"]
+    return list(reversed(superseded[keep:]))
+
+
+def _make_current(bench: Workbench, version: str) -> None:
+    project_id, store = bench.project.project_id, bench.store
+    for record in store.versions(project_id):
+        if record.state == "current" and record.version != version:
+            store.set_version_state(project_id, record.version, "superseded", bench.now())
+    store.set_version_state(project_id, version, "current", bench.now())
+    store.update_project(project_id, current_version=version)

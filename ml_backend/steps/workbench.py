@@ -1,0 +1,48 @@
+"""What a round works with. `wiring` builds it; tests build it from fakes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ml_backend.jobs.store import ConnectedProject, Store
+from ml_backend.labelstudio.images import ImageReader
+from ml_backend.labelstudio.labeling_queue import LabelingQueue
+from ml_backend.labelstudio.projects import ProjectReader
+from ml_backend.learning.backbones import Backbone
+from ml_backend.learning.embeddings import EmbeddingCache
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The settings that a round obeys. Counts are tasks."""
+
+    strategy: str
+    uncertainty: str
+    window: int
+    front: int
+    prelabel: bool
+    seed: int
+    fetch_workers: int
+    batch_size: int
+    image_max_pixels: int
+
+
+@dataclass(frozen=True, slots=True)
+class Workbench:
+    """The tools and the project that one round is about."""
+
+    project: ConnectedProject
+    plan: Plan
+    store: Store
+    reader: ProjectReader
+    queue: LabelingQueue
+    images: ImageReader
+    backbone: Callable[[], Backbone]  # loaded at first use: a round without new images needs none
+    cache: Callable[[], EmbeddingCache]
+    results_folder: Path
+    now: Callable[[], datetime]
+    still_ours: Callable[[], None]  # raises LeaseLost where another trainer took the project over
+    on_progress: Callable[[str, int, int], None]  # what, done, total

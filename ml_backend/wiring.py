@@ -1,0 +1,336 @@
+"""The one place where concrete classes meet: settings in, whole machines out.
+
+Everything else receives what it works with. Imports are inside the functions where a process does
+not need them: the web process answers /webhook and /health without ever loading torch.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import cache, lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ml_backend import __version__
+from ml_backend.errors import ConfigurationError, ImageUnreadable
+from ml_backend.jobs.store import ConnectedProject, Store
+from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.learning.checkpoints import RoundResults, find_version, latest, load_results
+from ml_backend.settings import Settings
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ml_backend.connecting import Surroundings
+    from ml_backend.jobs.trainer import Trainer
+    from ml_backend.labelstudio.images import ImageReader
+    from ml_backend.learning.backbones import Backbone
+    from ml_backend.learning.embeddings import EmbeddingCache
+    from ml_backend.records import Finding
+    from ml_backend.steps.workbench import Plan, Workbench
+    from ml_backend.web.services import WebServices
+
+
+# Pictures that a scratch backbone is trained on are small after all: no need to decode huge ones.
+SCRATCH_MAX_PIXELS = 50_000_000
+
+
+def utc_now() -> datetime:
+    """Return the time, aware."""
+    return datetime.now(UTC)
+
+
+def open_store(settings: Settings) -> Store:
+    """Open the store of MODEL_DIR, creating the folder where it is missing."""
+    settings.model_dir.mkdir(parents=True, exist_ok=True)
+    return Store.open(settings.sqlalchemy_url)
+
+
+def label_studio(settings: Settings) -> LabelStudioClient:
+    """Build the client that carries the token. Raises ConfigurationError without one."""
+    api_key = settings.label_studio_api_key.get_secret_value()
+    if not api_key:
+        raise ConfigurationError(
+            "LABEL_STUDIO_API_KEY is not set: create a personal access token in Label Studio under "
+            "Account & Settings, and put it into the environment"
+        )
+    return LabelStudioClient(settings.label_studio_url, api_key, settings.request_timeout_s)
+
+
+def project_folder(settings: Settings, project_id: int) -> Path:
+    """Return where a project's results and own networks are kept."""
+    return settings.model_dir / "projects" / str(project_id)
+
+
+def results_folder(settings: Settings, project_id: int) -> Path:
+    """Return where a project's rounds are saved."""
+    return project_folder(settings, project_id) / "rounds"
+
+
+def last_results(settings: Settings) -> Callable[[int], RoundResults | None]:
+    """Return a function that loads a project's newest results, None before the first round."""
+
+    def load(project_id: int) -> RoundResults | None:
+        saved = latest(results_folder(settings, project_id))
+        return load_results(saved) if saved else None
+
+    return load
+
+
+class Backbones:
+    """Loads each backbone once a process, and opens its embedding cache."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._loaded: dict[int | None, Backbone] = {}
+        self._caches: dict[str, EmbeddingCache] = {}
+
+    def of(self, project_id: int, images: Callable[[], Any]) -> Backbone:
+        """Return the project's backbone; `images` yields pictures to train `scratch` on."""
+        from ml_backend.learning.backbones import load_backbone
+
+        settings = self._settings
+        scratch = settings.backbone == "scratch"
+        shelf = project_id if scratch else None
+        with self._lock:
+            if shelf not in self._loaded:
+                self._loaded[shelf] = (
+                    self._scratch(project_id, images)
+                    if scratch
+                    else load_backbone(
+                        settings.backbone, settings.weights, settings.device, seed=settings.seed
+                    )
+                )
+            return self._loaded[shelf]
+
+    def cache_of(self, backbone: Backbone) -> EmbeddingCache:
+        """Return the cache of a backbone's embeddings."""
+        from ml_backend.learning.embeddings import EmbeddingCache
+
+        with self._lock:
+            if backbone.key not in self._caches:
+                folder = self._settings.model_dir / "embeddings"
+                self._caches[backbone.key] = EmbeddingCache(folder, backbone.key, backbone.dim)
+            return self._caches[backbone.key]
+
+    def _scratch(self, project_id: int, images: Callable[[], Any]) -> Backbone:
+        from ml_backend.learning.scratch import load_scratch_backbone, train_scratch_backbone
+
+        folder = project_folder(self._settings, project_id) / "scratch"
+        device = self._settings.device
+        if folder.is_dir():
+            return load_scratch_backbone(folder, device)
+        return train_scratch_backbone(images(), folder, device, seed=self._settings.seed)
+
+
+def surroundings(settings: Settings, store: Store, project_id: int) -> Surroundings:
+    """Build what connect, detach and rollback work with."""
+    from ml_backend.connecting import Surroundings
+    from ml_backend.labelstudio.connection import Connection
+    from ml_backend.labelstudio.labeling_queue import LabelingQueue
+    from ml_backend.labelstudio.projects import ProjectReader
+
+    client = label_studio(settings)
+    return Surroundings(
+        label_studio_url=settings.label_studio_url,
+        store=store,
+        reader=ProjectReader(client, project_id),
+        queue_of=partial(LabelingQueue, client, project_id),
+        connection=Connection(client, project_id),
+        now=utc_now,
+    )
+
+
+def workbench_factory(
+    settings: Settings,
+    store: Store,
+    on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+) -> Callable[[int, Callable[[], None]], Workbench]:
+    """Return `workbench(project_id, still_ours)`, which shares one client and the backbones."""
+    from ml_backend.labelstudio.labeling_queue import LabelingQueue
+    from ml_backend.labelstudio.projects import ProjectReader
+    from ml_backend.steps.workbench import Workbench
+
+    client, backbones = label_studio(settings), Backbones(settings)
+
+    def workbench(project_id: int, still_ours: Callable[[], None]) -> Workbench:
+        project = _connected(store, project_id, settings)
+        images = image_reader(settings, client)
+        backbone = partial(backbones.of, project_id, partial(_pictures, store, project, images))
+        return Workbench(
+            project=project,
+            plan=plan(settings),
+            store=store,
+            reader=ProjectReader(client, project_id),
+            queue=LabelingQueue(client, project_id, project.control),
+            images=images,
+            backbone=backbone,
+            cache=lambda: backbones.cache_of(backbone()),
+            results_folder=results_folder(settings, project_id),
+            now=utc_now,
+            still_ours=still_ours,
+            on_progress=on_progress,
+        )
+
+    return workbench
+
+
+def plan(settings: Settings) -> Plan:
+    """Pick out what a round obeys."""
+    from ml_backend.steps.workbench import Plan
+
+    return Plan(
+        strategy=settings.strategy,
+        uncertainty=settings.uncertainty,
+        window=settings.window,
+        front=settings.front,
+        prelabel=settings.prelabel,
+        seed=settings.seed,
+        fetch_workers=settings.fetch_workers,
+        batch_size=settings.batch_size,
+        image_max_pixels=settings.image_max_pixels,
+    )
+
+
+def image_reader(settings: Settings, client: LabelStudioClient) -> ImageReader:
+    """Build what fetches task images."""
+    from ml_backend.labelstudio.images import ImageReader
+
+    return ImageReader(
+        client,
+        max_bytes=settings.image_max_bytes,
+        timeout_s=settings.image_timeout_s,
+        allowed_hosts=settings.image_hosts,
+        private_addresses=settings.image_private_addresses,
+    )
+
+
+def trainer(settings: Settings, store: Store, stopping: threading.Event) -> Trainer:
+    """Build the trainer of this process."""
+    from ml_backend.jobs.trainer import Trainer
+
+    return Trainer(
+        store=store,
+        workbench=workbench_factory(settings, store),
+        last_results=last_results(settings),
+        reconcile_s=settings.reconcile_s,
+        now=utc_now,
+        stopping=stopping,
+    )
+
+
+def web_services(settings: Settings) -> WebServices:
+    """Build what the web process answers with. Loads no torch until an unseen image is asked."""
+    from ml_backend.web.services import WebServices
+
+    store = open_store(settings)
+    user, password = settings.basic_auth_user, settings.basic_auth_pass.get_secret_value()
+    return WebServices(
+        store=store,
+        clock=utc_now,
+        basic_auth=(user, password) if user and password else None,
+        max_request_bytes=settings.max_request_bytes,
+        predict=_predict(settings, store),
+        backend_version=__version__,
+    )
+
+
+def explain(
+    settings: Settings, store: Store, project: ConnectedProject, task_id: int
+) -> dict[str, Any]:
+    """Answer `why` for a task. Raises ConfigurationError before the first round."""
+    from ml_backend.explaining import explain as explain_task
+    from ml_backend.learning.embeddings import EmbeddingCache
+
+    results = last_results(settings)(project.project_id)
+    if results is None:
+        raise ConfigurationError(
+            f"project {project.project_id} has had no round yet: "
+            f"active-labeler sync --project {project.project_id}"
+        )
+    folder, dim = settings.model_dir / "embeddings", int(results.details["dim"])
+    window = store.window(project.project_id, project.current_version or "")
+    return explain_task(
+        project,
+        results,
+        store.mirror(project.project_id),
+        EmbeddingCache(folder, results.backbone_key, dim),
+        window,
+        task_id,
+    )
+
+
+def diagnose(settings: Settings, store: Store, project_id: int) -> list[Finding]:
+    """Run all of doctor's checks."""
+    from ml_backend.diagnosis import diagnose as run_checks
+
+    client = label_studio(settings)
+    return run_checks(
+        client, image_reader(settings, client), store, project_id, utc_now(), settings.window
+    )
+
+
+def _predict(
+    settings: Settings, store: Store
+) -> Callable[[int, Sequence[Mapping[str, Any]]], list[dict[str, Any]]]:
+    from ml_backend.predicting import Predictor
+
+    @cache
+    def workbench() -> Callable[[int, Callable[[], None]], Workbench]:
+        return workbench_factory(settings, store)
+
+    def embed_image(project_id: int, task_id: int, uri: str) -> NDArray[np.float32]:
+        from ml_backend.learning.images import decode
+
+        bench = workbench()(project_id, lambda: None)
+        image = decode(bench.images.read(task_id, uri), settings.image_max_pixels)
+        backbone = bench.backbone()
+        embedded: NDArray[np.float32] = backbone.embed([backbone.preprocess(image)])[0]
+        return embedded
+
+    def predict(project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        project = _connected(store, project_id, settings)
+        results = _results_in_force(settings, project)
+        predictor = Predictor(project, results, partial(embed_image, project_id), settings.prelabel)
+        return predictor.predict(tasks)
+
+    return predict
+
+
+def _results_in_force(settings: Settings, project: ConnectedProject) -> RoundResults | None:
+    """Load the results of the version that orders the queue, once a version."""
+    saved = find_version(
+        results_folder(settings, project.project_id), project.current_version or ""
+    )
+    return _load_once(saved) if saved else None
+
+
+_load_once = lru_cache(maxsize=8)(load_results)
+
+
+def _connected(store: Store, project_id: int, settings: Settings) -> ConnectedProject:
+    project = store.get_project(project_id)
+    if project is None:
+        raise ConfigurationError(f"project {project_id} is not connected here")
+    if project.label_studio_url != settings.label_studio_url:
+        raise ConfigurationError(
+            f"project {project_id} belongs to {project.label_studio_url}, and LABEL_STUDIO_URL is "
+            f"{settings.label_studio_url}: set it back, or use another MODEL_DIR"
+        )
+    return project
+
+
+def _pictures(store: Store, project: ConnectedProject, images: ImageReader) -> Iterator[Any]:
+    """Yield the project's readable pictures, for a backbone that is trained on them."""
+    from ml_backend.learning.images import decode
+
+    mirror = store.mirror(project.project_id)
+    for task_id, uri in zip(mirror.task_ids.tolist(), mirror.image_uris, strict=True):
+        try:
+            yield decode(images.read(task_id, uri), SCRATCH_MAX_PIXELS)
+        except ImageUnreadable:
+            continue  # embedding, which follows, notes it with its reason

@@ -1,0 +1,1 @@
+"""The subcommands of `active-labeler`, grouped by what they are about."""

@@ -1,0 +1,72 @@
+"""Running one round from the command line, in this process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from ml_backend.errors import LeaseLost
+from ml_backend.jobs.store import Claim, Store
+from ml_backend.settings import Settings
+
+# A trainer that is at work on the project gives it back within a round; a dead one's lease ends.
+WAIT_FOR_CLAIM_S = 120.0
+
+
+def run_now(
+    settings: Settings,
+    store: Store,
+    project_id: int,
+    on_progress: Callable[[str, int, int], None],
+    **mode: bool,
+) -> Any:
+    """Claim the project, run a round in this process and return it (a `rounds.Round`)."""
+    from ml_backend import wiring
+    from ml_backend.jobs.trainer import kept_claim, run_claimed, trainer_name
+    from ml_backend.rounds import Mode
+
+    store.mark_dirty(project_id, "sync", _now())
+    claim = _claim(store, project_id, trainer_name())
+    workbench = wiring.workbench_factory(settings, store, on_progress)
+    try:
+        with kept_claim(store, claim, _now) as still_ours:
+            bench = workbench(project_id, still_ours)
+            previous = wiring.last_results(settings)(project_id)
+            return run_claimed(bench, claim, previous, lambda: False, Mode(**mode))
+    except BaseException:  # an interrupt too: the trainer should not have to wait for the lease
+        store.abandon(claim, _now())
+        raise
+
+
+def summary(done: Any) -> dict[str, Any]:
+    """Return a round as JSON-able values."""
+    return {
+        "round": done.round_id,
+        "state": done.state,
+        "version": done.version,
+        "front": [entry.task_id for entry in done.entries[:20]],
+        **done.report(),
+    }
+
+
+def _claim(store: Store, project_id: int, owner: str) -> Claim:
+    from ml_backend.jobs.trainer import LEASE_S
+
+    end = time.monotonic() + WAIT_FOR_CLAIM_S
+    while time.monotonic() < end:
+        claim = store.claim(owner, LEASE_S, _now(), project_id, skip_backoff=True)
+        if claim is not None:
+            return claim
+        if not store.is_dirty(project_id):  # the trainer has just answered it
+            store.mark_dirty(project_id, "sync", _now())
+        time.sleep(0.2)
+    raise LeaseLost(
+        f"project {project_id}: a trainer has been at work on it for {WAIT_FOR_CLAIM_S:.0f} s; "
+        "try again later"
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
