@@ -19,10 +19,12 @@ ALLOWED: dict[str, set[str]] = {
     "web": GROUND | {"store"},
     "steps": STORY,
     "lookup": STORY,
+    "explaining": STORY | {"lookup"},
     "rounds": STORY | {"lookup"},
     "predicting": STORY | {"lookup"},
     "connecting": STORY,
-    "wiring": STORY | {"rounds", "lookup", "predicting", "connecting", "web", "trainer"},
+    "wiring": STORY
+    | {"rounds", "lookup", "explaining", "predicting", "connecting", "web", "trainer"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},
     "wsgi": GROUND | {"wiring", "web"},
