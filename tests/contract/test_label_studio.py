@@ -1,0 +1,413 @@
+"""What rounds may rely on, of a real Label Studio and of the one that tests use in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from ml_backend.errors import PublishMismatch
+from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.labelstudio.labeling_config import parse_control
+from ml_backend.labelstudio.labeling_queue import LabelingQueue, Written
+from ml_backend.labelstudio.projects import ProjectReader
+from ml_backend.records import QueueEntry, Task
+from tests.fake_label_studio import LABEL_CONFIG, FakeLabelStudio, FakeQueue
+from tests.label_studio_server import TestServer
+
+CONTROL = parse_control(LABEL_CONFIG)
+
+
+class RealProject:
+    """A project in a running Label Studio, with what people do in it."""
+
+    def __init__(self, server: TestServer) -> None:
+        self._server = server
+        self.project_id = server.project(label_config=LABEL_CONFIG)
+        client = LabelStudioClient(server.url, server.personal_access_token, timeout_s=60)
+        self.close = client.close
+        self.reader = ProjectReader(client, self.project_id, page_size=3)
+        self.queue = LabelingQueue(client, self.project_id, CONTROL)
+
+    def add_tasks(self, n: int) -> list[int]:
+        return self._server.tasks(self.project_id, n)[-n:]
+
+    def annotate(
+        self, task_id: int, choice: str | None, *, skip: bool = False, ground_truth: bool = False
+    ) -> int:
+        made = self._server.annotate(task_id, choice, skip=skip)
+        if ground_truth:
+            self._call("PATCH", f"/api/annotations/{made}/", {"ground_truth": True})
+        return made
+
+    def update_annotation(self, annotation_id: int, choice: str) -> None:
+        region = {"from_name": "kind", "to_name": "image", "type": "choices"}
+        changed = [{**region, "value": {"choices": [choice]}}]
+        self._call("PATCH", f"/api/annotations/{annotation_id}/", {"result": changed})
+
+    def delete_annotation(self, annotation_id: int) -> None:
+        self._call("DELETE", f"/api/annotations/{annotation_id}/")
+
+    def delete_task(self, task_id: int) -> None:
+        self._call("DELETE", f"/api/tasks/{task_id}/")
+
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def next_task(self) -> int | None:
+        return self._server.next_task(self.project_id)
+
+    def _call(self, method: str, path: str, json: Any = None) -> httpx.Response:
+        answer = self._server.http.request(method, path, json=json)
+        answer.raise_for_status()
+        return answer
+
+
+class FakeProject(FakeLabelStudio):
+    """The same in memory."""
+
+    def __init__(self) -> None:
+        super().__init__(page_size=3)
+        self.reader = self
+        self.queue = FakeQueue(self, CONTROL.classes)
+
+
+@pytest.fixture(
+    params=[
+        "fake",
+        pytest.param("label_studio", marks=pytest.mark.label_studio),
+        pytest.param("bulk_label_studio", marks=pytest.mark.label_studio),
+    ]
+)
+def project(request: pytest.FixtureRequest) -> Iterator[RealProject | FakeProject]:
+    if request.param == "fake":
+        yield FakeProject()
+        return
+    real = RealProject(request.getfixturevalue(request.param))
+    yield real
+    real.close()
+
+
+def queue_of(task_ids: list[int], choice: str | None = "cat") -> list[QueueEntry]:
+    """Give tasks places in the order of the list."""
+    confidence = None if choice is None else 0.5
+    return [
+        QueueEntry(task_id, place, len(task_ids), choice, confidence)
+        for place, task_id in enumerate(task_ids)
+    ]
+
+
+def all_of(pages: Iterator[list[Any]]) -> list[Any]:
+    return [each for page in pages for each in page]
+
+
+# --- reading
+
+
+def test_every_task_is_listed_once_in_order_of_id(project):
+    made = project.add_tasks(7)  # pages have 3
+
+    tasks = all_of(project.reader.tasks(CONTROL))
+
+    assert [task.task_id for task in tasks] == made
+    assert all(isinstance(task, Task) and task.image_uri.endswith(".png") for task in tasks)
+    assert all_of(project.reader.task_ids()) == made
+
+
+def test_tasks_above_an_id_are_listed_alone(project):
+    made = project.add_tasks(5)
+
+    newer = all_of(project.reader.tasks(CONTROL, after=made[2]))
+
+    assert [task.task_id for task in newer] == made[3:]
+
+
+def test_a_task_deleted_between_two_pages_makes_no_other_be_missed(project):
+    made = project.add_tasks(7)
+    pages = project.reader.task_ids()
+    seen = next(pages)
+    project.delete_task(made[0])
+
+    rest = all_of(pages)
+
+    assert seen + rest == made
+
+
+def test_annotations_are_read_with_their_choice_skips_and_ground_truth(project):
+    first, second, third = project.add_tasks(3)
+    a = project.annotate(first, "cat")
+    b = project.annotate(second, "hound", ground_truth=True)
+    c = project.annotate(third, None, skip=True)
+
+    found = {
+        annotation.annotation_id: annotation
+        for _, page in project.reader.annotated(CONTROL)
+        for annotation in page
+    }
+
+    assert found.keys() == {a, b, c}
+    assert (found[a].task_id, found[a].choice, found[a].was_cancelled) == (first, "cat", False)
+    assert (found[b].choice, found[b].ground_truth) == ("hound", True)
+    assert (found[c].choice, found[c].was_cancelled) == (None, True)
+    assert found[a].annotator_id is not None
+
+
+def test_a_task_that_is_skipped_and_annotated_is_read_whole(project):
+    (task_id,) = project.add_tasks(1)
+    skip = project.annotate(task_id, None, skip=True)
+    answer = project.annotate(task_id, "bird")
+
+    for task_ids, found in project.reader.annotated(CONTROL):
+        assert task_ids == [task_id]
+        assert {each.annotation_id for each in found} == {skip, answer}
+
+
+def test_one_task_is_read_with_its_annotations(project):
+    made = project.add_tasks(2)
+    answer = project.annotate(made[1], "cat")
+
+    found = project.reader.task(made[1], CONTROL)
+
+    assert found is not None
+    task, its_annotations = found
+    assert task.task_id == made[1]
+    assert [each.annotation_id for each in its_annotations] == [answer]
+
+
+def test_a_task_that_does_not_exist_is_none(project):
+    (task_id,) = project.add_tasks(1)
+
+    assert project.reader.task(task_id + 1000, CONTROL) is None
+
+
+def test_counters_tell_answers_from_skips(project):
+    made = project.add_tasks(4)
+    project.annotate(made[0], "cat")
+    project.annotate(made[0], "bird")
+    project.annotate(made[1], None, skip=True)
+
+    facts = project.reader.facts()
+
+    assert (facts.task_count, facts.annotation_count, facts.skip_count) == (4, 2, 1)
+    assert facts.finished_count == 1
+    assert facts.overlap == 1
+    assert "<Choices" in facts.label_config
+
+
+@pytest.mark.parametrize("change", ["annotate", "update", "delete", "skip", "new task"])
+def test_what_changed_since_a_moment_is_found(project, change):
+    made = project.add_tasks(5)
+    old = project.annotate(made[1], "cat")
+    moment = project.now()
+    changes = {
+        "annotate": (lambda: project.annotate(made[3], "cat"), made[3]),
+        "update": (lambda: project.update_annotation(old, "bird"), made[1]),
+        "delete": (lambda: project.delete_annotation(old), made[1]),
+        "skip": (lambda: project.annotate(made[3], None, skip=True), made[3]),
+        "new task": (lambda: project.add_tasks(1), made[4] + 1),
+    }
+    act, expected = changes[change]
+    act()
+
+    touched = [
+        task.task_id for tasks, _ in project.reader.changed_since(moment, CONTROL) for task in tasks
+    ]
+
+    if change == "new task":
+        assert len(touched) == 1
+        assert touched[0] > made[4]
+    else:
+        assert touched == [expected]
+
+
+def test_nothing_changed_since_the_last_change(project):
+    project.add_tasks(2)
+
+    assert list(project.reader.changed_since(project.now() + timedelta(seconds=1), CONTROL)) == []
+
+
+# --- the queue
+
+
+def test_the_order_served_is_the_order_written(project):
+    made = project.add_tasks(5)
+    wanted = [made[3], made[0], made[4], made[1], made[2]]
+
+    written = project.queue.write(queue_of(wanted), "v1")
+    project.queue.flip("v1")
+
+    assert written == Written(tuple(wanted))
+    assert project.queue.served_order(10) == wanted
+    assert project.queue.served_order(2) == wanted[:2]
+    assert project.next_task() == wanted[0]
+
+
+def test_a_front_and_a_tail_of_one_version_make_one_queue(project):
+    made = project.add_tasks(4)
+    entries = queue_of(list(reversed(made)))
+
+    project.queue.write(entries[:2], "v1")
+    project.queue.flip("v1")
+    project.queue.write(entries[2:], "v1")
+
+    assert project.queue.served_order(10) == list(reversed(made))
+    assert project.queue.written("v1") == made
+
+
+def test_an_order_without_prelabels_is_served_too(project):
+    made = project.add_tasks(3)
+    wanted = [made[2], made[0], made[1]]
+
+    project.queue.write(queue_of(wanted, choice=None), "v1")
+    project.queue.flip("v1")
+
+    assert project.queue.served_order(10) == wanted
+    assert project.next_task() == made[2]
+
+
+def test_what_was_served_before_stays_until_the_switch(project):
+    made = project.add_tasks(3)
+    project.queue.write(queue_of(made), "v1")
+    project.queue.flip("v1")
+
+    project.queue.write(queue_of(list(reversed(made))), "v2")
+
+    assert project.queue.served_order(10) == made
+    project.queue.flip("v2")
+    assert project.queue.served_order(10) == list(reversed(made))
+
+
+def test_labeled_tasks_leave_the_queue_and_skipped_ones_stay(project):
+    made = project.add_tasks(4)
+    project.queue.write(queue_of(made), "v1")
+    project.queue.flip("v1")
+
+    project.annotate(made[0], "cat")
+    project.annotate(made[1], None, skip=True)
+
+    assert project.queue.served_order(10) == made[1:]
+    assert project.queue.unserved() == 3
+
+
+def test_a_task_deleted_meanwhile_is_reported_and_the_rest_is_written(project):
+    made = project.add_tasks(4)
+    project.delete_task(made[1])
+
+    written = project.queue.write(queue_of(made), "v1")
+
+    assert written.task_ids == (made[0], made[2], made[3])
+    assert written.missing == (made[1],)
+    assert project.queue.versions() == {"v1": 3}
+
+
+def test_a_few_places_in_a_large_project_are_written_too(project):
+    # Few rows in a large project take another way into Label Studio than many do.
+    made = project.add_tasks(60)
+    gone, first, second = made[50], made[40], made[3]
+    project.delete_task(gone)
+    entries = [
+        QueueEntry(first, 0, 60, "hound", 0.9),
+        QueueEntry(gone, 1, 60, "cat", 0.8),
+    ]
+
+    written = project.queue.write(entries, "v1")
+    project.queue.write([QueueEntry(second, 2, 60)], "v1")
+    project.queue.flip("v1")
+
+    assert written == Written((first,), (gone,))
+    assert project.queue.served_order(10) == [first, second]
+
+
+def test_nothing_to_write_writes_nothing(project):
+    project.add_tasks(1)
+
+    assert project.queue.write([], "v1") == Written(())
+    assert project.queue.versions() == {}
+
+
+def test_a_task_with_two_places_is_refused(project):
+    made = project.add_tasks(1)
+
+    with pytest.raises(ValueError, match="more than one place"):
+        project.queue.write(queue_of(made + made), "v1")
+
+
+def test_a_choice_that_the_config_does_not_have_is_refused(project):
+    made = project.add_tasks(1)
+
+    with pytest.raises(ValueError, match="wolf"):
+        project.queue.write(queue_of(made, choice="wolf"), "v1")
+
+
+def test_a_version_without_predictions_cannot_be_switched_to(project):
+    made = project.add_tasks(2)
+    project.queue.write(queue_of(made), "v1")
+    project.queue.flip("v1")
+
+    with pytest.raises(PublishMismatch):
+        project.queue.flip("v2")
+
+    assert project.queue.settings().model_version == "v1"
+
+
+def test_settings_are_put_back_as_they_were(project):
+    made = project.add_tasks(2)
+    found = project.queue.settings()
+    project.queue.write(queue_of(made), "v1")
+    project.queue.flip("v1")
+
+    assert project.queue.restore(found) == ()
+
+    assert project.queue.settings() == found
+
+
+def test_a_former_version_that_is_gone_is_reported_when_settings_are_put_back(project):
+    made = project.add_tasks(2)
+    project.queue.write(queue_of(made), "v1")
+    project.queue.flip("v1")
+    found = project.queue.settings()
+    project.queue.write(queue_of(made), "v2")
+    project.queue.flip("v2")
+    project.queue.delete("v1")
+
+    problems = project.queue.restore(found)
+
+    assert len(problems) == 1
+    assert "'v1'" in problems[0]
+    assert project.queue.settings().model_version == ""
+
+
+def test_superseded_versions_are_deleted_in_slices_or_whole(project):
+    made = project.add_tasks(5)
+    project.queue.write(queue_of(made), "v1")
+    project.queue.write(queue_of(made), "v2")
+    project.queue.flip("v2")
+
+    assert project.queue.delete("v1", at_most=2) == 2
+    assert project.queue.versions() == {"v1": 3, "v2": 5}
+    assert project.queue.delete("v1") == 3
+    assert project.queue.versions() == {"v2": 5}
+    assert project.queue.settings().model_version == "v2"
+
+
+def test_the_version_that_is_served_is_never_deleted(project):
+    made = project.add_tasks(2)
+    project.queue.write(queue_of(made), "v1")
+    project.queue.flip("v1")
+
+    with pytest.raises(PublishMismatch, match="serve"):
+        project.queue.delete("v1")
+
+    assert project.queue.versions() == {"v1": 2}
+
+
+def test_deleting_a_version_whose_name_is_part_of_another_leaves_the_other(project):
+    made = project.add_tasks(3)
+    project.queue.write(queue_of(made), "v1")
+    project.queue.write(queue_of(made), "v10")
+
+    assert project.queue.delete("v1", at_most=10) == 3
+    assert project.queue.versions() == {"v10": 3}
