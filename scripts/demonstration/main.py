@@ -161,7 +161,7 @@ def _images(folder: Path, memory: Memory, asked: Path | None) -> DemoImages:
     if not memory.images:
         memory.images = str(asked or folder / "digits")
         remember(folder, memory)
-    if memory.images == str(folder / "digits"):
+    if memory.images == str(folder / "digits") and not memory.uploaded:
         write_digits(folder / "digits")
     return read_images(Path(memory.images))
 
