@@ -55,18 +55,29 @@ class Signature(httpx.Auth):
 
     def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
         """Sign a request, and once more where the access token has run out."""
-        if self.kind == "legacy token":
-            request.headers["Authorization"] = f"Token {self._token}"
-            yield request
-            return
-        if not self._access:
+        if not self.bought:
             self._buy((yield self._purchase()))
-        request.headers["Authorization"] = f"Bearer {self._access}"
+        request.headers["Authorization"] = self.header()
         response = yield request
-        if response.status_code == 401:
+        if response.status_code == 401 and self.kind == "personal access token":
             self._buy((yield self._purchase()))
-            request.headers["Authorization"] = f"Bearer {self._access}"
+            request.headers["Authorization"] = self.header()
             yield request
+
+    @property
+    def bought(self) -> bool:
+        """Whether `header` can be used: a legacy token always, another once it bought access."""
+        return self.kind == "legacy token" or bool(self._access)
+
+    def header(self) -> str:
+        """Return the value of the Authorization header."""
+        if self.kind == "legacy token":
+            return f"Token {self._token}"
+        return f"Bearer {self._access}"
+
+    def forget(self) -> None:
+        """Drop the access token: the next request buys another."""
+        self._access = ""
 
     def _purchase(self) -> httpx.Request:
         return httpx.Request("POST", self._refresh_url, json={"refresh": self._token})
@@ -170,6 +181,17 @@ class LabelStudioClient:
         if response.status_code not in accept:
             self._raise_for(response, f"{method} {path}")
         return Reply(response.status_code, self._json(response, f"{method} {path}"))
+
+    def authorization(self, *, renewed: bool = False) -> str:
+        """Return the header that signs a request. For Label Studio's own address alone.
+
+        With `renewed` an access token that was bought before is not used again.
+        """
+        if renewed:
+            self.signature.forget()
+        if not self.signature.bought:
+            self.whoami()  # signs itself, and so buys an access token
+        return self.signature.header()
 
     def version(self) -> str:
         """Return Label Studio's release, such as "1.23.2"."""
