@@ -70,7 +70,7 @@ def connect(around: Surroundings, backend_url: str, control_name: str | None) ->
         held=before.held if before else False,
         connected_at=before.connected_at if before else around.now(),
     )
-    # Label Studio calls the backend while it is being registered: the project must be known by then.
+    # Label Studio calls the backend while it is being registered: it must be known by then.
     around.store.save_project(project)
     ids = around.connection.ensure(backend_url, secret)
     around.store.update_project(

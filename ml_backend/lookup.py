@@ -22,7 +22,7 @@ class TaskLookup:
         return {int(task_id): row for row, task_id in enumerate(self.results.task_ids_N)}
 
     @cached_property
-    def _place_of_row_N(self) -> NDArray[np.int64]:
+    def _places_by_row(self) -> NDArray[np.int64]:
         places_N = np.empty(len(self.results.order_N), dtype=np.int64)
         places_N[self.results.order_N] = np.arange(len(self.results.order_N))
         return places_N
@@ -35,14 +35,15 @@ class TaskLookup:
     def place(self, task_id: int) -> int | None:
         """Place in the queue, from 0; None where the round did not rank the task."""
         row = self._row_of.get(task_id)
-        return None if row is None else int(self._place_of_row_N[row])
+        return None if row is None else int(self._places_by_row[row])
 
     def probs(self, task_id: int) -> NDArray[np.float32] | None:
         """Class probabilities (C,); None without a model or where the task was not ranked."""
         row = self._row_of.get(task_id)
         if row is None or self.results.probs_NC is None:
             return None
-        return self.results.probs_NC[row]
+        probs_C: NDArray[np.float32] = self.results.probs_NC[row]
+        return probs_C
 
     def uncertainty(self, task_id: int) -> float | None:
         """How unsure the model is, in [0, 1]; None where it cannot be told."""

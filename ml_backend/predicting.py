@@ -52,13 +52,13 @@ class Predictor:
     def _predict_one(
         self, lookup: TaskLookup, task: Mapping[str, Any], end: float
     ) -> dict[str, Any]:
-        task_id = task.get("id")
-        place = lookup.place(task_id) if isinstance(task_id, int) else None
+        task_id = int(task.get("id") or 0)  # 0: a task that Label Studio has not stored
+        place = lookup.place(task_id)
         if place is None:
             probs_C = self._unseen(lookup.results, task) if time.monotonic() < end else None
             return self._answer(lookup.results, probs_C, LAST_PLACE_SCORE)
         score = score_of(place, lookup.pool_size)
-        return self._answer(lookup.results, lookup.probs(int(task_id)), score)
+        return self._answer(lookup.results, lookup.probs(task_id), score)
 
     def _unseen(self, results: RoundResults, task: Mapping[str, Any]) -> NDArray[np.float32] | None:
         if results.head is None:
@@ -69,7 +69,8 @@ class Predictor:
         except ImageUnreadable as error:
             log.info("predict: task %s: %s", task.get("id"), error)
             return None
-        return results.head.probs(embedding_D[None])[0]
+        probs_1C: NDArray[np.float32] = results.head.probs(embedding_D[None])
+        return probs_1C.reshape(-1)
 
     def _answer(
         self, results: RoundResults, probs_C: NDArray[np.float32] | None, score: float

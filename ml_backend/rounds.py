@@ -110,32 +110,42 @@ def run_round(
             bench, situation, news.control, probs_NC, ranking, whole=mode.whole
         )
         this.counts = _counts(situation, news, head)
-        this.results = _results(bench, situation, news.control, head, probs_NC, ranking)
-        publish(bench, this, news, previous, mode)
+        results = _results(bench, situation, news.control, head, probs_NC, ranking)
+        publish(bench, this, results, news, previous, mode)
     return this
 
 
 def publish(
-    bench: Workbench, this: Round, news: News, previous: RoundResults | None, mode: Mode
+    bench: Workbench,
+    this: Round,
+    results: RoundResults,
+    news: News,
+    previous: RoundResults | None,
+    mode: Mode,
 ) -> None:
     """Put the new order in force, unless it says nothing new or is not wanted now."""
-    project = bench.project
-    this.version = bench.store.current_version(project.project_id)
+    project = bench.store.get_project(bench.project.project_id) or bench.project
+    this.version = project.current_version
+    this.results = replace(results, model_version=this.version or "")
     if mode.dry_run:
         this.state = "dry-run"
     elif project.held and not mode.release_hold:
         this.state = "held"
-    elif _says_nothing_new(bench, this, news, previous) and not mode.whole:
+    elif not (mode.whole or project.held) and _says_nothing_new(bench, this, this.results, news, previous):
         this.state = "unchanged"
     else:
-        this.version = new_version(this.round_id)
-        this.results = replace(this.results, model_version=this.version)
-        with this.timed("publish"):
-            publish_front(bench, this.round_id, this.version, this.entries)
-        with this.timed("save"):
-            save_results(bench.results_folder, this.results)
-        bench.store.update_project(project.project_id, held=False)
-        this.state = "published"
+        _publish_as_new_version(bench, this, results)
+
+
+def _publish_as_new_version(bench: Workbench, this: Round, results: RoundResults) -> None:
+    this.version = version = new_version(this.round_id)
+    this.results = replace(results, model_version=version)
+    with this.timed("publish"):
+        publish_front(bench, this.round_id, version, this.entries)
+    with this.timed("save"):
+        save_results(bench.results_folder, this.results)
+    bench.store.update_project(bench.project.project_id, held=False)
+    this.state = "published"
 
 
 @contextmanager
@@ -165,7 +175,11 @@ def _patience(news: News, newer_news: Callable[[], bool], mode: Mode) -> Callabl
 
 
 def _says_nothing_new(
-    bench: Workbench, this: Round, news: News, previous: RoundResults | None
+    bench: Workbench,
+    this: Round,
+    results: RoundResults,
+    news: News,
+    previous: RoundResults | None,
 ) -> bool:
     """Tell whether the queue in force already says what this round would.
 
@@ -174,7 +188,7 @@ def _says_nothing_new(
     """
     if previous is None or previous.model_version != this.version:
         return False
-    if this.results is None or not in_force(news.facts.settings, this.version):
+    if not in_force(news.facts.settings, this.version):
         return False
     wanted = [entry.task_id for entry in this.entries]
     pool = set(wanted)
@@ -182,7 +196,7 @@ def _says_nothing_new(
     served = [task_id for task_id in window if task_id in pool]
     if 2 * len(served) < min(len(wanted), bench.plan.window) or served != wanted[: len(served)]:
         return False
-    before, after = TaskLookup(previous), TaskLookup(this.results)
+    before, after = TaskLookup(previous), TaskLookup(results)
     return all(before.choice(task_id) == after.choice(task_id) for task_id in served)
 
 

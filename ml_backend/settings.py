@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -20,7 +20,6 @@ from pydantic_settings import (
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
-from pydantic import field_validator
 
 from ml_backend.errors import ConfigurationError
 
@@ -89,7 +88,7 @@ class Settings(BaseSettings):
     basic_auth_user: str = Field(
         "",
         validation_alias=_known_as("basic_auth_user", bare=True),
-        description="Login of the backend's own pages and routes. Empty: only Label Studio gets in.",
+        description="Login of the backend's own routes. Empty: only Label Studio gets in.",
     )
     basic_auth_pass: SecretStr = Field(
         SecretStr(""),
@@ -100,7 +99,7 @@ class Settings(BaseSettings):
         64 * 2**20,
         gt=0,
         validation_alias=_known_as("max_request_bytes"),
-        description="Largest accepted request body. A TASKS_CREATED event carries up to 5,000 tasks.",
+        description="Largest accepted request. A TASKS_CREATED event carries up to 5,000 tasks.",
     )
 
     # --- State
@@ -185,7 +184,7 @@ class Settings(BaseSettings):
         60.0,
         gt=0,
         validation_alias=_known_as("reconcile_s"),
-        description="Seconds between two looks at Label Studio for what a lost webhook did not tell.",
+        description="Seconds between two looks at Label Studio for what no webhook told.",
     )
 
     # --- Images
@@ -244,8 +243,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic passes it
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic passes it
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags over environment over file."""
         file = _config_file()

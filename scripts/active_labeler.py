@@ -7,7 +7,6 @@ or argument cannot be used; 3 Label Studio did not answer, or refused; 4 anythin
 from __future__ import annotations
 
 import logging
-import sys
 from typing import Any
 
 import click
@@ -46,7 +45,7 @@ First steps:
 )
 @click.pass_context
 def cli(
-    context: click.Context, config: str | None, assignments: tuple[str, ...], **flags: Any
+    context: click.Context, /, config: str | None, assignments: tuple[str, ...], **flags: Any
 ) -> None:
     """An ML backend for Label Studio that makes people label less.
 
@@ -73,4 +72,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     logging.captureWarnings(capture=True)
-    sys.exit(main())
+    main()

@@ -275,6 +275,9 @@ class FakeQueue:
         ]
         return len(found)
 
+    def has_efficient_import(self) -> bool:
+        return False
+
     def served_order(self, limit: int) -> list[int]:
         return self.server.served_order(limit)
 

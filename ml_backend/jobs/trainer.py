@@ -22,7 +22,7 @@ from ml_backend.errors import ActiveLabelerError, LeaseLost
 from ml_backend.jobs.store import Claim, Store
 from ml_backend.learning.checkpoints import RoundResults
 from ml_backend.rounds import Mode, Round, run_round
-from ml_backend.steps.collect import LOOK
+from ml_backend.steps.collect import LOOK, nothing_happened
 from ml_backend.steps.publish import publish_rest, tidy
 from ml_backend.steps.workbench import Workbench
 
@@ -33,13 +33,13 @@ IDLE_S = 0.05  # between two looks into the store; part of every annotator's lat
 BEAT_S = 5.0
 # Superseded versions are cleared only when nobody has annotated for this long.
 QUIET_S = 3.0
-# A failed round is tried again after this long, doubled with each failure up to the second figure.
+# A failed round is tried again after this long, doubled with each failure, up to the second.
 RETRY_S = (2.0, 60.0)
 
 
 @dataclass(slots=True)
 class ProjectMemory:
-    """What the trainer remembers of a project between rounds. Losing it costs time, nothing else."""
+    """What the trainer remembers of a project between rounds. Losing it costs time alone."""
 
     results: RoundResults | None = None
     failures: int = 0
@@ -95,6 +95,9 @@ class Trainer:
         try:
             with kept_claim(self.store, claim, self.now) as still_ours:
                 bench = self.workbench(claim.project_id, still_ours)
+                if nothing_happened(bench, claim):
+                    self.store.finish(claim, self.now())
+                    return
                 done = run_claimed(bench, claim, memory.results, lambda: self._newer_news(claim))
                 self._remember(memory, done)
         except LeaseLost:

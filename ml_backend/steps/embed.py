@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
-from ml_backend.learning.embeddings import embed_missing
+from ml_backend.learning.embeddings import Batch, embed_missing
 from ml_backend.steps.workbench import Workbench
 
 
@@ -45,19 +45,18 @@ def _without_vector(bench: Workbench) -> list[tuple[int, str]]:
 
     A known hash without a vector means another backbone or a lost cache: embedded again.
     """
+    bench.cache().refresh()  # another process may have embedded since
     mirror = bench.store.mirror(bench.project.project_id)
     readable = [row for row in range(len(mirror.task_ids)) if mirror.unreadable[row] is None]
     missing = [row for row in readable if mirror.content_hashes[row] is None]
     hashed = [row for row in readable if mirror.content_hashes[row] is not None]
     if hashed:
-        known = bench.cache().has_all([mirror.content_hashes[row] for row in hashed])
+        known = bench.cache().has_all([str(mirror.content_hashes[row]) for row in hashed])
         missing += [row for row, there in zip(hashed, known, strict=True) if not there]
     return [(int(mirror.task_ids[row]), mirror.image_uris[row]) for row in sorted(missing)]
 
 
-def _embedded(
-    bench: Workbench, todo: Iterable[tuple[int, str]]
-) -> Iterator[list[tuple[int, object]]]:
+def _embedded(bench: Workbench, todo: Iterable[tuple[int, str]]) -> Iterator[Batch]:
     items = ((task_id, partial(bench.images.read, task_id, uri)) for task_id, uri in todo)
     return embed_missing(
         bench.backbone(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ def order_pool(
     """
     plan = bench.plan
     takes_uncertainty = "uncertainty" in STRATEGIES[plan.strategy].parameters
-    parameters = {"uncertainty": plan.uncertainty} if takes_uncertainty else {}
+    parameters: dict[str, Any] = {"uncertainty": plan.uncertainty} if takes_uncertainty else {}
     return rank(
         plan.strategy,
         Candidates(situation.candidate_ids_N, probs_NC, embeddings_ND),

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ml_backend.jobs.store import ConnectedProject, Store
-from ml_backend.labelstudio.images import ImageReader
-from ml_backend.labelstudio.labeling_queue import LabelingQueue
-from ml_backend.labelstudio.projects import ProjectReader
-from ml_backend.learning.backbones import Backbone
-from ml_backend.learning.embeddings import EmbeddingCache
+
+if TYPE_CHECKING:  # importing a backbone's module loads torch
+    from ml_backend.labelstudio.images import ImageReader
+    from ml_backend.labelstudio.labeling_queue import LabelingQueue
+    from ml_backend.labelstudio.projects import ProjectReader
+    from ml_backend.learning.backbones import Backbone
+    from ml_backend.learning.embeddings import EmbeddingCache
 
 
 @dataclass(frozen=True, slots=True)
