@@ -39,13 +39,15 @@ class Contender:
     label: str
     strategy: str
     parameters: tuple[tuple[str, Any], ...] = ()
+    cold: str = ""  # the strategy of the first batch, where it is not the strategy's own cold start
 
 
 CONTENDERS = (
     Contender("uherding (default)", "uherding"),
     Contender("maxherding", "maxherding"),
-    Contender("margin", "margin"),
     Contender("random", "random"),
+    Contender("maxherding once, then margin", "margin", cold="maxherding"),
+    Contender("maxherding once, then random", "random", cold="maxherding"),
     Contender("seed: least confidence, top n", "top_n", (("uncertainty", "least_confidence"),)),
     Contender("seed: margin, top n", "top_n", (("uncertainty", "margin"),)),
     Contender("seed: entropy, top n", "top_n", (("uncertainty", "entropy"),)),
@@ -111,7 +113,7 @@ def _ranked(
     if contender.strategy == "clustering":
         parameters["batch"] = step  # the seed shares out a whole round at once
     ranking = rank(
-        contender.strategy,
+        contender.cold if contender.cold and head is None else contender.strategy,
         Candidates(open_rows, probs_NC, embeddings_ND[open_rows]),
         Labeled(embeddings_ND[labeled], image_set.labels_N[labeled]),
         head=step,

@@ -28,7 +28,7 @@ class Candidates:
 
     task_ids_N: distinct integers. The ranking does not depend on the order of the rows.
     probs_NC: calibrated class probabilities, rows summing to 1, or None while there is no model.
-    embeddings_ND: finite, any scale, or None for strategies that do not look at the images.
+    embeddings_ND: finite, of any scale up to 1e18, or None for strategies that need none.
     Raises UnrankableInput.
     """
 

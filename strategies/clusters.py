@@ -13,10 +13,11 @@ import numpy as np
 from strategies.arrays import FloatArray, IntArray
 
 _CACHED_ROWS = 256
-_SAMPLE = 16_384  # rows that centres are fitted on
+_SAMPLE, _SAMPLE_PER_CENTRE = 4096, 16  # rows that centres are fitted on: the larger of both
 _BLOCK_ROWS = 1024  # times 1,000 centres, that stays in the cache
-_CLUSTER_SIZE = 32  # tasks per cluster of a pool, on average
+CLUSTER_SIZE = 32  # tasks per cluster of a pool, on average
 _PROJECTED_DIM = 64
+_ITERATIONS = 3
 _MOST_CLUSTERS = 1000
 
 
@@ -29,11 +30,11 @@ def cluster_pool(
     dimensions, which keeps distances to about a tenth: enough to take turns by, and much cheaper.
     """
     n_rows, dim = embeddings_ND.shape
-    k = n_clusters or min(max(n_rows // _CLUSTER_SIZE, 1), _MOST_CLUSTERS)
+    k = n_clusters or min(max(n_rows // CLUSTER_SIZE, 1), _MOST_CLUSTERS)
     if dim > _PROJECTED_DIM:
         onto_DP = rng.standard_normal((dim, _PROJECTED_DIM), dtype=np.float32)
         embeddings_ND = embeddings_ND @ onto_DP
-    centres_KD = fit_centres(embeddings_ND, k, rng, iterations=5)
+    centres_KD = fit_centres(embeddings_ND, k, rng, iterations=_ITERATIONS)
     return nearest(embeddings_ND, centres_KD)
 
 
@@ -42,8 +43,9 @@ def fit_centres(
 ) -> FloatArray:
     """Return at most k centres (fewer where there are fewer distinct points) by Lloyd's steps."""
     n_rows = len(embeddings_ND)
-    if n_rows > _SAMPLE:
-        rows = np.sort(rng.choice(n_rows, size=_SAMPLE, replace=False))
+    enough = max(_SAMPLE, _SAMPLE_PER_CENTRE * k)
+    if n_rows > enough:
+        rows = np.sort(rng.choice(n_rows, size=enough, replace=False))
         embeddings_ND = embeddings_ND[rows]
     centres_KD = _plus_plus(embeddings_ND, k, rng) if k <= 64 else _drawn(embeddings_ND, k, rng)
     assigned_N = nearest(embeddings_ND, centres_KD)

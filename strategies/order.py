@@ -10,13 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from strategies.arrays import BoolArray, FloatArray, IntArray
-from strategies.clusters import cluster_pool, means, nearest
+from strategies.clusters import CLUSTER_SIZE, cluster_pool, means, nearest
 from strategies.geometry import Directions
 from strategies.query import Picks, Query
 from strategies.uncertainty import CERTAIN
 
 NEAR_DUPLICATE = 0.98  # cosine of two directions above which a task repeats another
 _MEAN_SAMPLE = 2048
+_MOST_UNCACHED_CLUSTERS = 256  # a fifth of the time of a thousand, when made for one ranking
 
 
 def complete(
@@ -36,7 +37,8 @@ def complete(
         behind = np.lexsort((tie_R, falling_R))
         return np.concatenate([picks.rows_K, rest_R[behind]])
     if clusters_N is None:
-        clusters_N = cluster_pool(query.embeddings_ND, rng)
+        n_clusters = min(_MOST_UNCACHED_CLUSTERS, max(query.size // CLUSTER_SIZE, 1))
+        clusters_N = cluster_pool(query.embeddings_ND, rng, n_clusters=n_clusters)
     turn_R, repeats_R = _turns_and_repeats(
         query, picks.rows_K, rest_R, np.lexsort((tie_R, falling_R)), clusters_N, near_duplicate
     )

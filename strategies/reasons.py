@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from strategies.query import Picks, Query
 from strategies.uncertainty import two_likeliest
 
+_SURE = 0.8  # with the likeliest class this far ahead, "hesitates" would be untrue
+
 
 @dataclass(frozen=True, slots=True)
 class Reason:
@@ -48,32 +50,44 @@ class Reason:
             f"{class_names[c] if class_names is not None else f'class {c}'} ({_percent(p)})"
             for c, p in zip(self.classes, self.probs, strict=True)
         ]
-        return f"the model hesitates between {' and '.join(named)}" if len(named) > 1 else ""
+        if len(named) < 2:
+            return "the model knows one class only"
+        if self.probs[0] - self.probs[1] > _SURE:
+            return f"the model says {named[0]}"
+        return f"the model hesitates between {named[0]} and {named[1]}"
 
 
 def reasons_for_head(
-    query: Query, picks: Picks, head_rows: Sequence[int], *, cold: bool, kind: str
+    query: Query, picks: Picks, head_rows: Sequence[int], *, kind: str, cold: bool
 ) -> tuple[Reason, ...]:
-    """Return one Reason for each of `head_rows`, the first rows of the finished order."""
-    probs_NC = query.candidates.probs_NC
-    likeliest = None if probs_NC is None else two_likeliest(probs_NC[list(head_rows)])
-    reasons = []
-    for place, row in enumerate(head_rows):
-        picked = place < len(picks.rows_K)
-        unsure = picks.uncertainty_N
-        reasons.append(
-            Reason(
-                kind=kind if picked else "fills",
-                uncertainty=None if unsure is None else float(unsure[row]),
-                classes=() if likeliest is None else tuple(likeliest[0][place].tolist()),
-                probs=() if likeliest is None else tuple(likeliest[1][place].tolist()),
-                coverage=float(picks.coverage_K[place])
-                if picked and picks.coverage_K is not None
-                else None,
-                cold_start=cold,
-            )
+    """Return one Reason for each of `head_rows`, the first rows of the finished order.
+
+    `kind` is said of what the strategy picked; what merely follows the picks `fills`.
+    """
+    classes_H, probs_H = _likeliest(query, head_rows)
+    unsure_N, coverage_K = picks.uncertainty_N, picks.coverage_K
+    n_picked = len(picks.rows_K)
+    return tuple(
+        Reason(
+            kind=kind if place < n_picked else "fills",
+            uncertainty=None if unsure_N is None else float(unsure_N[row]),
+            classes=classes_H[place],
+            probs=probs_H[place],
+            coverage=None if coverage_K is None or place >= n_picked else float(coverage_K[place]),
+            cold_start=cold,
         )
-    return tuple(reasons)
+        for place, row in enumerate(head_rows)
+    )
+
+
+def _likeliest(
+    query: Query, rows: Sequence[int]
+) -> tuple[list[tuple[int, ...]], list[tuple[float, ...]]]:
+    probs_NC = query.candidates.probs_NC
+    if probs_NC is None:
+        return [()] * len(rows), [()] * len(rows)
+    classes_H2, probs_H2 = two_likeliest(probs_NC[list(rows)])
+    return [tuple(row) for row in classes_H2.tolist()], [tuple(row) for row in probs_H2.tolist()]
 
 
 def _percent(share: float) -> str:
