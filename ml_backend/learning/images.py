@@ -16,13 +16,14 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from ml_backend.errors import ImageUnreadable
 
 # What cameras, phones, scanners and the web produce. Pillow knows forty more, each with a parser
 # that hostile bytes could reach (EPS starts Ghostscript).
-FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "PPM")
+# JPEG includes MPO, the several-pictures-in-one of phones.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "PPM")
 
 _ORIENTATION_TAG = 0x0112
 _TURN = {
@@ -75,8 +76,10 @@ def _open(data: bytes) -> Image.Image:
         return Image.open(io.BytesIO(data), formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageUnreadable(f"The image is too large to decode safely: {error}") from error
-    except Exception as error:  # hostile bytes make parsers raise nearly anything
+    except UnidentifiedImageError as error:
         raise ImageUnreadable(_what_it_is_instead(data)) from error
+    except Exception as error:  # hostile bytes make parsers raise nearly anything
+        raise ImageUnreadable(f"The image file is damaged: {_words(error)}") from error
 
 
 def _check_size(image: Image.Image, max_pixels: int) -> None:
@@ -99,8 +102,7 @@ def _what_it_is_instead(data: bytes) -> str:
             return f"The file is {what}."
     if data[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1", b"ftyphevc"):
         return "The file is a HEIC photo, which browsers cannot show either; convert it to JPEG."
-    known = ", ".join(name for name in FORMATS if name != "MPO")
-    return f"Not a readable image (one of {known}): it begins with {data[:12]!r}."
+    return f"Not a readable image (one of {', '.join(FORMATS)}): it begins with {data[:12]!r}."
 
 
 def _rgb(image: Image.Image) -> Image.Image:
