@@ -1,0 +1,91 @@
+"""The benchmark's arithmetic, by pencil: a table that misleads is worse than none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.learning_curve_report import (
+    aulc,
+    labels_ratio,
+    replace_table,
+    summarise,
+    table,
+)
+from benchmarks.learning_curves import split
+
+
+def record(contender: str, seed: int, accuracies: list[float]) -> dict[str, Any]:
+    return {
+        "set": "toy",
+        "features": "none",
+        "contender": contender,
+        "seed": seed,
+        "classes": 2,
+        "budgets": [10, 100, 1000],
+        "accuracies": accuracies,
+    }
+
+
+def test_area_is_the_mean_accuracy_over_log_labels() -> None:
+    assert aulc([10, 100, 1000], [0.6, 0.6, 0.6]) == pytest.approx(0.6)
+    assert aulc([10, 100, 1000], [0.0, 0.5, 1.0]) == pytest.approx(0.5)
+    assert aulc([1, 10, 1000], [0.0, 1.0, 1.0]) == pytest.approx((0.5 * 1 + 1.0 * 2) / 3)
+
+
+def test_ratio_is_random_s_labels_for_the_same_accuracy_per_label_used() -> None:
+    random_curve = np.array([0.5, 0.7, 0.9])
+    assert labels_ratio([10, 100, 1000], random_curve, 0.7, used=50) == pytest.approx(2.0)
+    assert labels_ratio([10, 100, 1000], random_curve, 0.6, used=10) == pytest.approx(10**0.5)
+    assert labels_ratio([10, 100, 1000], random_curve, 0.95, used=50) is None
+    assert labels_ratio([10, 100, 1000], random_curve, 0.4, used=50) is None
+
+
+def test_differences_to_random_are_taken_seed_by_seed() -> None:
+    records = [
+        record("random", 0, [0.5, 0.5, 0.5]),
+        record("random", 1, [0.9, 0.9, 0.9]),
+        record("better", 1, [0.92, 0.92, 0.92]),
+        record("better", 0, [0.51, 0.51, 0.51]),
+    ]
+    row = summarise(records)["sets"]["toy"]["rows"]["better"]
+    assert row["deltas"] == pytest.approx([1.0, 2.0])
+    assert row["delta"] == pytest.approx(1.5)
+    assert row["p"] == pytest.approx(0.2048, abs=1e-3)  # t = 3 with one degree of freedom
+    assert (row["wins"], row["pairs"]) == (2, 2)
+
+
+def test_what_loses_to_random_stands_below_it() -> None:
+    records = [
+        record("worse", 0, [0.4, 0.4, 0.4]),
+        record("random", 0, [0.5, 0.5, 0.5]),
+        record("better", 0, [0.6, 0.6, 0.6]),
+    ]
+    first_cells = [
+        line.split("|")[1].strip() for line in table(summarise(records)).splitlines()[2:5]
+    ]
+    assert first_cells == ["better", "**random**", "worse"]
+
+
+def test_split_keeps_a_quarter_of_each_class_for_the_test() -> None:
+    labels_N = np.repeat([0, 1], [40, 8])
+    pool_P, test_T = split(labels_N, seed=3)
+    assert np.bincount(labels_N[test_T]).tolist() == [10, 2]
+    assert sorted([*pool_P.tolist(), *test_T.tolist()]) == list(range(48))
+    assert split(labels_N, seed=3)[1].tolist() == test_T.tolist()
+    assert split(labels_N, seed=4)[1].tolist() != test_T.tolist()
+
+
+def test_table_replaces_what_stood_between_the_markers(tmp_path: Path) -> None:
+    docs = tmp_path / "page.md"
+    start, end = "<!-- learning-curves: start -->", "<!-- learning-curves: end -->"
+    docs.write_text(f"before\n{start}\nold\n{end}\nafter\n")
+    replace_table(docs, "new")
+    replace_table(docs, "newer")
+    assert docs.read_text() == f"before\n{start}\n\nnewer\n{end}\nafter\n"
+    docs.write_text("no markers")
+    with pytest.raises(ValueError, match=r"page\.md has no"):
+        replace_table(docs, "new")
