@@ -18,6 +18,9 @@ TASK_FIELDS = "id,data"
 # `include` goes by name at every depth, so the fields of nested annotations stand beside the
 # task's own.
 ANNOTATION_FIELDS = "id,annotations,result,was_cancelled,ground_truth,completed_by"
+# Label Studio on SQLite answers a page of 999 tasks that were uploaded as files with a 500
+# ("Expression tree is too large"); pages of tasks that were imported as JSON may be larger.
+TASKS_PER_PAGE = 500
 IDS_PER_CALL = 100  # the ids travel in the address line, which proxies cut at some kilobytes
 
 
@@ -29,7 +32,7 @@ def where(column: str, operator: str, kind: str, value: object) -> Filter:
 class TaskLists:
     """The task list of one project."""
 
-    def __init__(self, client: LabelStudioClient, project_id: int, page_size: int = 1000) -> None:
+    def __init__(self, client: LabelStudioClient, project_id: int, page_size: int = TASKS_PER_PAGE) -> None:
         self._client = client
         self._project_id = project_id
         self._page_size = page_size
