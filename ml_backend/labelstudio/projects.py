@@ -14,7 +14,13 @@ from typing import Any
 from ml_backend.errors import LabelStudioNotFound
 from ml_backend.labelstudio.annotations import read_annotation
 from ml_backend.labelstudio.client import LabelStudioClient
-from ml_backend.labelstudio.task_lists import ANNOTATION_FIELDS, TASK_FIELDS, TaskLists, where
+from ml_backend.labelstudio.task_lists import (
+    ANNOTATION_FIELDS,
+    TASK_FIELDS,
+    TASKS_PER_PAGE,
+    TaskLists,
+    where,
+)
 from ml_backend.records import Annotation, ChoiceControl, ProjectSettings, Task
 
 TIME_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"  # the one that Label Studio's filters parse
@@ -39,7 +45,9 @@ class ProjectFacts:
 class ProjectReader:
     """Reads one project. Pages are in order of task id and never miss a task that stays."""
 
-    def __init__(self, client: LabelStudioClient, project_id: int, page_size: int = 1000) -> None:
+    def __init__(
+        self, client: LabelStudioClient, project_id: int, page_size: int = TASKS_PER_PAGE
+    ) -> None:
         self._client = client
         self._project_id = project_id
         self._lists = TaskLists(client, project_id, page_size)
