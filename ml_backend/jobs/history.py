@@ -78,6 +78,16 @@ class History:
         with self._database.reading() as connection:
             return [RoundRecord(**row._mapping) for row in connection.execute(query)]
 
+    def round_states(self, project_id: int) -> dict[str, int]:
+        """How many rounds of a project ended in which state."""
+        query = (
+            sa.select(rounds_table.c.state, sa.func.count())
+            .where(rounds_table.c.project_id == project_id)
+            .group_by(rounds_table.c.state)
+        )
+        with self._database.reading() as connection:
+            return {state: number for state, number in connection.execute(query)}
+
     def add_version(self, project_id: int, version: str, round_id: int, now: datetime) -> None:
         """Note a version before anything of it is written to Label Studio.
 
