@@ -32,7 +32,9 @@ def where(column: str, operator: str, kind: str, value: object) -> Filter:
 class TaskLists:
     """The task list of one project."""
 
-    def __init__(self, client: LabelStudioClient, project_id: int, page_size: int = TASKS_PER_PAGE) -> None:
+    def __init__(
+        self, client: LabelStudioClient, project_id: int, page_size: int = TASKS_PER_PAGE
+    ) -> None:
         self._client = client
         self._project_id = project_id
         self._page_size = page_size
