@@ -18,6 +18,7 @@ import click
 from rich.console import Console
 from rich.panel import Panel
 
+from ml_backend.errors import ActiveLabelerError
 from ml_backend.settings import Settings, load_settings
 from scripts.demonstration.accounts import furnish
 from scripts.demonstration.images import DemoImages, read_images
@@ -32,9 +33,15 @@ from scripts.demonstration.processes import (
 )
 from scripts.demonstration.stage import Stage
 from scripts.digits_images import write_digits
-from scripts.local_label_studio import LocalLabelStudio, find_label_studio
+from scripts.local_label_studio import (
+    LabelStudioDidNotStart,
+    LabelStudioNotInstalled,
+    LocalLabelStudio,
+    find_label_studio,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
+EXPECTED = (ActiveLabelerError, LabelStudioNotInstalled, LabelStudioDidNotStart)
 console = Console()
 
 
@@ -87,6 +94,8 @@ def demo(
             _show(everything, folder, images, annotate, pace, then_stop)
         except KeyboardInterrupt:
             console.print("\nStopping. The next start goes on from here.")
+        except EXPECTED as error:
+            raise click.ClickException(str(error)) from error
 
 
 def _show(
