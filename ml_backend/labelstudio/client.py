@@ -7,7 +7,8 @@ prediction.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+import time
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -75,6 +76,12 @@ class Signature(httpx.Auth):
             return f"Token {self._token}"
         return f"Bearer {self._access}"
 
+    def scrubbed(self, text: str) -> str:
+        """Return text without the tokens."""
+        for secret in filter(None, (self._token, self._access)):
+            text = text.replace(secret, "***")
+        return text
+
     def forget(self) -> None:
         """Drop the access token: the next request buys another."""
         self._access = ""
@@ -105,7 +112,8 @@ class LabelStudioClient:
 
     Reads are repeated where Label Studio does not answer; writes never are, since a timeout does
     not tell whether they were done. Raises LabelStudioUnreachable, LabelStudioRefused,
-    LabelStudioNotFound, or LabelStudioError for any other refusal. `transport` is for tests.
+    LabelStudioNotFound, or LabelStudioError for any other refusal. `transport` and `pause` are for
+    tests.
     """
 
     def __init__(
@@ -115,6 +123,7 @@ class LabelStudioClient:
         timeout_s: float,
         *,
         transport: httpx.BaseTransport | None = None,
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         if not api_key:
             raise ConfigurationError(
@@ -123,7 +132,7 @@ class LabelStudioClient:
             )
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
-        self._secret = api_key
+        self._pause = pause
         self.signature = Signature(self.url, api_key)
         self._http = httpx.Client(
             timeout=timeout_s,
@@ -150,6 +159,7 @@ class LabelStudioClient:
         attempts = Retrying(
             stop=stop_after_attempt(READ_ATTEMPTS),
             wait=RETRY_WAIT,
+            sleep=self._pause,
             retry=retry_if_exception_type(LabelStudioUnreachable),
             reraise=True,
         )
@@ -203,7 +213,7 @@ class LabelStudioClient:
 
     def scrubbed(self, text: str) -> str:
         """Return text without the token, shortened, for a message."""
-        return text.replace(self._secret, "***")[:MAX_DETAIL_CHARS]
+        return self.signature.scrubbed(text)[:MAX_DETAIL_CHARS]
 
     def _answer(
         self, method: str, path: str, json: Any, params: Mapping[str, Any] | None
