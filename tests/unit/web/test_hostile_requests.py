@@ -247,7 +247,7 @@ def of_a_wrong_path(rng: random.Random) -> Request:
     paths = [f"{known}/", f"/x/{known}", f"{known}%00", f"{known}/../status", f"/static{known}"]
     paths += ["/x" + garbage(rng, 30).replace("?", "").replace("#", "") + "x", "/" + "a" * 5000]
     paths += ["/train", "/validate", "/.env", "/webhook.json", "/%2e%2e/%2e%2e/etc/passwd"]
-    path = rng.choice([path for path in paths if path != "//"])
+    path = rng.choice([path for path in paths if path[:2] != "//"])
     request = {"path": path, "method": rng.choice(["GET", "POST"]), "headers": right(rng)}
     without = {"environ_overrides": {"PATH_INFO": ""}}  # GET http://host HTTP/1.1
     return {**request, **(without if rng.random() < 0.1 else {})}
