@@ -206,9 +206,10 @@ def plot(summary: dict[str, Any], file: Path) -> None:
         axis.set(title=name, xscale="log", xlabel="labels")
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("accuracy on held-out images")
-    axes[0][-1].legend(fontsize=6, loc="lower right")
-    figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    lines, labels = axes[0][0].get_legend_handles_labels()
+    figure.legend(lines, labels, ncols=5, loc="lower center", fontsize=8)
+    figure.tight_layout(rect=(0, 0.16, 1, 1))
+    figure.savefig(file, dpi=90)
     pyplot.close(figure)
 
 
