@@ -72,6 +72,8 @@ def connect(around: Surroundings, backend_url: str, control_name: str | None) ->
     )
     # Label Studio calls the backend while it is being registered: it must be known by then.
     around.store.save_project(project)
+    if before and before.backend_url != backend_url:
+        around.connection.remove(before.backend_id, before.webhook_id)
     ids = around.connection.ensure(backend_url, secret)
     around.store.update_project(
         project.project_id, webhook_id=ids.webhook_id, backend_id=ids.backend_id

@@ -97,14 +97,12 @@ class Backbones:
         scratch = settings.backbone == "scratch"
         shelf = project_id if scratch else None
         with self._lock:
-            if shelf not in self._loaded:
-                self._loaded[shelf] = (
-                    self._scratch(project_id, images)
-                    if scratch
-                    else load_backbone(
-                        settings.backbone, settings.weights, settings.device, seed=settings.seed
-                    )
+            if shelf is None and shelf not in self._loaded:
+                self._loaded[shelf] = load_backbone(
+                    settings.backbone, settings.weights, settings.device, seed=settings.seed
                 )
+            elif shelf not in self._loaded:
+                self._loaded[shelf] = self._scratch(project_id, images)
             return self._loaded[shelf]
 
     def cache_of(self, backbone: Backbone) -> EmbeddingCache:
@@ -269,9 +267,7 @@ def diagnose(settings: Settings, store: Store, project_id: int) -> list[Finding]
     from ml_backend.diagnosis import diagnose as run_checks
 
     client = label_studio(settings)
-    return run_checks(
-        client, image_reader(settings, client), store, project_id, utc_now(), settings.window
-    )
+    return run_checks(client, image_reader(settings, client), store, project_id, utc_now())
 
 
 def _predict(

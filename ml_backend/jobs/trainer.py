@@ -14,9 +14,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 from ml_backend.errors import ActiveLabelerError, LeaseLost
 from ml_backend.jobs.store import Claim, Store
@@ -93,7 +94,7 @@ class Trainer:
         memory = self._memory(claim.project_id)
         memory.last_round = time.monotonic()
         try:
-            with kept_claim(self.store, claim, self.now) as still_ours:
+            with self._kept(claim) as still_ours:
                 bench = self.workbench(claim.project_id, still_ours)
                 if nothing_happened(bench, claim):
                     self.store.finish(claim, self.now())
@@ -146,6 +147,11 @@ class Trainer:
             memory.tidied = True  # tried again after the next round
             log.warning("project %d: superseded versions stay for now: %s", project_id, error)
 
+    def _kept(self, claim: Claim) -> AbstractContextManager[Callable[[], None]]:
+        doing = f"project {claim.project_id}"
+        beat = partial(self.store.beat, self.owner, doing=doing)
+        return kept_claim(self.store, claim, self.now, lambda: beat(now=self.now()))
+
     def _newer_news(self, claim: Claim) -> bool:
         return self.stopping.is_set() or self.store.is_dirty(claim.project_id)
 
@@ -190,11 +196,14 @@ def run_claimed(
 
 @contextmanager
 def kept_claim(
-    store: Store, claim: Claim, now: Callable[[], datetime]
+    store: Store,
+    claim: Claim,
+    now: Callable[[], datetime],
+    beat: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], None]]:
     """Renew a claim in the background and yield `still_ours`, which raises LeaseLost if it failed.
 
-    The thread also beats, so that a long round is not taken for a dead trainer.
+    `beat` is called along, so that a trainer in a long round is not taken for a dead one.
     """
     over = threading.Event()
     lost: list[LeaseLost] = []
@@ -203,7 +212,7 @@ def kept_claim(
         while not over.wait(LEASE_S / 3):
             try:
                 store.renew(claim, LEASE_S, now())
-                store.beat(claim.owner, now(), f"project {claim.project_id}")
+                beat()
             except LeaseLost as error:
                 lost.append(error)
                 return
