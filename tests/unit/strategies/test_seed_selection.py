@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategies import Candidates, Labeled, rank
@@ -83,6 +83,7 @@ def test_largest_remainder_by_pencil(sizes: list[int], n: int, shares: list[int]
     assert largest_remainder(np.array(sizes, dtype=np.int64), n).tolist() == shares
 
 
+@settings(deadline=None)
 @given(sizes=st.lists(st.integers(0, 1000), min_size=1, max_size=8), n=st.integers(0, 3000))
 def test_largest_remainder_gives_exactly_n_and_never_more_than_there_is(
     sizes: list[int], n: int
