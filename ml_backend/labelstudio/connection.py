@@ -1,6 +1,7 @@
 """Register our backend and our webhook with a project, repair them, find them, remove them.
 
-Stores nothing: what is ours is recognised by the backend's title and the webhook's address.
+Stores nothing: what is ours is recognised by the backend's title, and by where a webhook leads or
+what it carries.
 """
 
 from __future__ import annotations
@@ -66,8 +67,8 @@ class Connection:
         """Find our backends and webhooks in the project.
 
         Ours is a backend that has our title or `backend_url`, and a webhook that goes to one of
-        those. Label Studio asks each backend for its health before it answers, some seconds at
-        most.
+        those or carries our header. Label Studio asks each backend for its health before it
+        answers, some seconds at most.
         """
         url = None if backend_url is None else backend_url.rstrip("/")
         backends = self._client.get("/api/ml", {"project": self._project_id})
@@ -77,7 +78,12 @@ class Connection:
         bases = {f"{each['url'].rstrip('/')}/webhook" for each in ours} | {f"{url}/webhook"}
         hooks = self._client.get("/api/webhooks/", {"project": self._project_id})
         return Registered(
-            tuple(ours), tuple(each for each in hooks if each["url"].split("?")[0] in bases)
+            tuple(ours),
+            tuple(
+                each
+                for each in hooks
+                if each["url"].split("?")[0] in bases or SECRET_HEADER in each["headers"]
+            ),
         )
 
     def ensure(self, backend_url: str, secret: str) -> Registration:

@@ -234,6 +234,8 @@ def _served_order(patient: Patient) -> Finding:
     if not published:
         return Finding("served order", "ok", "nothing published to compare with")
     served = patient.queue.served_order(ORDER_LIMIT)
+    if not served:
+        return Finding("served order", "ok", "nothing with a place is left to be served")
     still_there = set(served)
     agreed = [task_id for task_id in published if task_id in still_there]
     if agreed[: len(served)] != served:

@@ -34,6 +34,10 @@ class Download:
     body: bytes
 
 
+class ConnectionLost(ImageUnreadable):
+    """The host did not take the connection, or broke it off."""
+
+
 class Deadline:
     """The moment by which the download of this thread must be over."""
 
@@ -86,16 +90,21 @@ class Fetcher:
         self._deadline.start(self._timeout_s)
 
     def get(self, url: httpx.URL, headers: Mapping[str, str]) -> Download:
-        """Download one address. Raises ImageUnreadable with a reason for people."""
+        """Download one address.
+
+        Raises ImageUnreadable with a reason for people, ConnectionLost where it lies in the host.
+        """
         try:
             return self._get(url, headers)
         except httpcore.TimeoutException:
             raise ImageUnreadable(
                 f"the image did not arrive within {self._timeout_s:g} s"
             ) from None
-        except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError) as error:
+        except httpcore.LocalProtocolError as error:
+            raise ImageUnreadable(f"{url.host} cannot be asked for that: {error}") from None
+        except (httpcore.NetworkError, httpcore.RemoteProtocolError, ssl.SSLError) as error:
             reason = str(error) or type(error).__name__
-            raise ImageUnreadable(f"{url.host} could not be read: {reason}") from None
+            raise ConnectionLost(f"{url.host} could not be read: {reason}") from None
 
     def _get(self, url: httpx.URL, headers: Mapping[str, str]) -> Download:
         sent = {"Host": url.netloc.decode(), "Accept-Encoding": "identity", **headers}

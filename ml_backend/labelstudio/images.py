@@ -14,12 +14,13 @@ from urllib.parse import parse_qs, quote, urljoin, urlsplit
 
 import httpx
 
-from ml_backend.errors import ImageUnreadable
+from ml_backend.errors import ImageUnreadable, LabelStudioRefused, LabelStudioUnreachable
 from ml_backend.labelstudio.addresses import Resolver, host_allowed, resolve
 from ml_backend.labelstudio.client import LabelStudioClient
-from ml_backend.labelstudio.fetching import Download, Fetcher
+from ml_backend.labelstudio.fetching import ConnectionLost, Download, Fetcher
 
 MAX_REDIRECTS = 5
+OUT_OF_SERVICE = frozenset({502, 503, 504})  # a 500 is Label Studio's answer to a lost upload
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 STORAGE_SCHEMES = ("s3", "gs", "azure-blob")
 LOCAL_FILES = "/data/local-files/"
@@ -60,7 +61,11 @@ class ImageReader:
         )
 
     def read(self, task_id: int, uri: str) -> bytes:
-        """Return an image's bytes. Raises ImageUnreadable with a reason for people."""
+        """Return an image's bytes.
+
+        Raises ImageUnreadable with a reason for people; LabelStudioUnreachable or
+        LabelStudioRefused where it is not the image that is at fault.
+        """
         if not uri:
             raise ImageUnreadable("the task has no image")
         path = self._on_disk(uri)
@@ -106,6 +111,17 @@ class ImageReader:
         return self._fetcher.get(url, {})
 
     def _get_from_label_studio(self, url: httpx.URL) -> Download:
+        try:
+            answer = self._signed_get(url)
+        except ConnectionLost as lost:
+            raise LabelStudioUnreachable(str(lost)) from None
+        if answer.status in OUT_OF_SERVICE:
+            raise LabelStudioUnreachable(f"{self._client.url} answered {answer.status}")
+        if answer.status == 401:
+            raise LabelStudioRefused(f"{self._client.url} refused the token for {url.path}")
+        return answer
+
+    def _signed_get(self, url: httpx.URL) -> Download:
         # Kept connections to Label Studio's own server are slow: see the client's limits.
         signed = {"Authorization": self._client.authorization(), "Connection": "close"}
         answer = self._fetcher.get(url, signed)

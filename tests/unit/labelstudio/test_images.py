@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from ml_backend.errors import ImageUnreadable
+from ml_backend.errors import ImageUnreadable, LabelStudioRefused, LabelStudioUnreachable
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.images import ImageReader
 
@@ -283,6 +283,30 @@ def test_a_host_that_does_not_answer_is_named(label_studio_host):
         closed = gone.url
 
     refused(images, f"{closed}/a.png", r"127\.0\.0\.1 could not be read")
+
+
+# --- when it is not the image that is at fault
+
+
+def test_label_studio_out_of_reach_is_not_blamed_on_the_image():
+    with hosting() as host:
+        images = reader(host)
+
+    with pytest.raises(LabelStudioUnreachable):
+        images.read(1, "/data/upload/a.png")
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(503, LabelStudioUnreachable), (401, LabelStudioRefused), (500, ImageUnreadable)],
+)
+def test_what_label_studio_answers_tells_its_own_troubles_from_an_images(
+    label_studio_host, status, error
+):
+    label_studio_host.serve("/data/upload/a.png", b"", status)
+
+    with pytest.raises(error):
+        reader(label_studio_host).read(1, "/data/upload/a.png")
 
 
 # --- files on this machine
