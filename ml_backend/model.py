@@ -27,7 +27,7 @@ except ImportError:
             self.label_config = label_config
 
 
-class ActiveLabelerModel(_Base):
+class ActiveLabelerModel(_Base):  # type: ignore[misc]
     """Predicts from the last round; a fit asks the trainer for a round and returns at once."""
 
     def predict(

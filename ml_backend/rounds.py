@@ -142,6 +142,7 @@ def _publish_as_new_version(bench: Workbench, this: Round, results: RoundResults
     this.results = replace(results, model_version=version)
     with this.timed("publish"):
         publish_front(bench, this.round_id, version, this.entries)
+    this.counts["in_force_at"] = bench.now().isoformat()
     with this.timed("save"):
         save_results(bench.results_folder, this.results)
     bench.store.update_project(bench.project.project_id, held=False)

@@ -105,6 +105,13 @@ class Backbones:
                 self._loaded[shelf] = self._scratch(project_id, images)
             return self._loaded[shelf]
 
+    def warm_up(self) -> None:
+        """Load beforehand what the first round would wait for. Raises WeightsUnavailable."""
+        import sklearn.linear_model  # noqa: F401 - seconds, the first time
+
+        if self._settings.backbone != "scratch":  # that one is a project's own
+            self.of(0, lambda: ())
+
     def cache_of(self, backbone: Backbone) -> EmbeddingCache:
         """Return the cache of a backbone's embeddings."""
         from ml_backend.learning.embeddings import EmbeddingCache
@@ -147,13 +154,14 @@ def workbench_factory(
     settings: Settings,
     store: Store,
     on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
+    backbones: Backbones | None = None,
 ) -> Callable[[int, Callable[[], None]], Workbench]:
     """Return `workbench(project_id, still_ours)`, which shares one client and the backbones."""
     from ml_backend.labelstudio.labeling_queue import LabelingQueue
     from ml_backend.labelstudio.projects import ProjectReader
     from ml_backend.steps.workbench import Workbench
 
-    client, backbones = label_studio(settings), Backbones(settings)
+    client, backbones = label_studio(settings), backbones or Backbones(settings)
 
     def workbench(project_id: int, still_ours: Callable[[], None]) -> Workbench:
         project = _connected(store, project_id, settings)
@@ -208,12 +216,14 @@ def image_reader(settings: Settings, client: LabelStudioClient) -> ImageReader:
 
 
 def trainer(settings: Settings, store: Store, stopping: threading.Event) -> Trainer:
-    """Build the trainer of this process."""
+    """Build the trainer of this process, with its backbone loaded."""
     from ml_backend.jobs.trainer import Trainer
 
+    backbones = Backbones(settings)
+    backbones.warm_up()
     return Trainer(
         store=store,
-        workbench=workbench_factory(settings, store),
+        workbench=workbench_factory(settings, store, backbones=backbones),
         last_results=last_results(settings),
         reconcile_s=settings.reconcile_s,
         now=utc_now,
