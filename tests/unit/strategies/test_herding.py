@@ -37,13 +37,16 @@ def plain_greedy(
     landmarks=st.integers(1, 25),
     n=st.integers(1, 30),
     copies=st.booleans(),
+    share_alike=st.sampled_from([0.2, 1.0]),
     seed=st.integers(0, 2**32 - 1),
 )
 def test_lazy_greedy_picks_what_plain_greedy_picks(
-    k: int, landmarks: int, n: int, copies: bool, seed: int
+    k: int, landmarks: int, n: int, copies: bool, share_alike: float, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     similarity_KL = rng.random((k, landmarks), dtype=np.float32)
+    # Where few are alike, a pick leaves most other gains as they were: bounds have to be tight.
+    similarity_KL *= rng.random((k, landmarks)) < share_alike
     if copies:  # ties, and rows that gain nothing any more
         similarity_KL = similarity_KL[rng.integers(k, size=k)]
     weights_L = rng.random(landmarks, dtype=np.float32)
@@ -94,6 +97,13 @@ def test_directions_do_not_depend_on_the_scale_of_an_embedding() -> None:
     other = Directions.around(some * 1e-20, none, 20).of(some * 1e-20)
     np.testing.assert_allclose(one, other, atol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(one, axis=1), 1.0, atol=1e-5)
+
+
+def test_what_all_images_share_is_no_direction() -> None:
+    rounding = np.random.default_rng(0).normal(size=(7, 3)) * 1e-6
+    same = (1.0 + rounding).astype(np.float32)
+    directions = Directions.around(same, same[:2], 7)
+    assert not directions.of(same).any()  # rounding must not be blown up to length 1
 
 
 def test_zero_vector_has_no_direction() -> None:
