@@ -213,7 +213,7 @@ def _settings(stage: Stage) -> Settings:
 
 
 def _backend(everything: ExitStack, stage: Stage, settings: Settings) -> Child:
-    """Start the backend, connect the project, start the trainer; return the trainer."""
+    """Start backend and trainer, and connect the project; return the trainer."""
     environment = {
         "LABEL_STUDIO_URL": settings.label_studio_url,
         "LABEL_STUDIO_API_KEY": settings.label_studio_api_key.get_secret_value(),
@@ -224,9 +224,10 @@ def _backend(everything: ExitStack, stage: Stage, settings: Settings) -> Child:
     url = f"http://127.0.0.1:{settings.port}"
     backend = everything.enter_context(running("backend", ["serve"], stage.folder, environment))
     wait_until_it_answers(backend, f"{url}/health")
+    trainer = everything.enter_context(running("trainer", ["train"], stage.folder, environment))
     connect = ["connect", "--project", str(stage.memory.project_id), "--backend-url", url]
     run_to_the_end(connect, stage.folder, environment)
-    return everything.enter_context(running("trainer", ["train"], stage.folder, environment))
+    return trainer
 
 
 def _announce(stage: Stage) -> None:
