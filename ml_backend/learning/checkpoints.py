@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -25,13 +23,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from ml_backend.errors import CorruptFile
+from ml_backend.learning.folders import remove_unfinished, save_folder
 from ml_backend.learning.head import Head
 
 _FORMAT = 1
 _ARRAYS = "arrays.safetensors"
 _CARD = "card.json"
 _SAVED = re.compile(r"(\d{8})-(.+)")  # the order of saving, then the model version
-_UNFINISHED = ".unfinished-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +69,13 @@ def save_results(folder: Path, results: RoundResults, *, keep: int = 5) -> Path:
 
     Raises OSError where the disk is full; then nothing has changed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     saved = saved_versions(folder)
     number = _number(saved[-1]) + 1 if saved else 1
     target = folder / f"{number:08d}-{quote(results.model_version, safe='')}"
-    unfinished = Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=folder))
-    try:
-        _write(unfinished, results)
-        unfinished.rename(target)
-    except BaseException:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        raise
-    _sync(folder)
-    _prune(folder, keep)
+    save_folder(target, _files(results))
+    remove_unfinished(folder)
+    for superseded in saved_versions(folder)[:-keep]:
+        shutil.rmtree(superseded, ignore_errors=True)
     return target
 
 
@@ -132,7 +124,7 @@ def _number(saved: Path) -> int:
     return int(saved.name[:8])
 
 
-def _write(folder: Path, results: RoundResults) -> None:
+def _files(results: RoundResults) -> dict[str, bytes]:
     data = safetensors.numpy.save(_arrays(results))
     card = {
         "format": _FORMAT,
@@ -145,13 +137,7 @@ def _write(folder: Path, results: RoundResults) -> None:
         "arrays_sha256": hashlib.sha256(data).hexdigest(),
     }
     text = json.dumps(card, ensure_ascii=False, indent=1, allow_nan=False)
-    for name, content in ((_ARRAYS, data), (_CARD, text.encode())):
-        with (folder / name).open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    folder.chmod(0o755)  # mkdtemp's are for their owner alone
-    _sync(folder)
+    return {_ARRAYS: data, _CARD: text.encode()}
 
 
 def _arrays(results: RoundResults) -> dict[str, NDArray[Any]]:
@@ -198,19 +184,3 @@ def _results(card: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Rou
 def _expect(name: str, array: NDArray[Any] | None, shape: tuple[int, ...]) -> None:
     if array is not None and array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}, expected {shape}")
-
-
-def _prune(folder: Path, keep: int) -> None:
-    """Remove what is too old, and what a killed process left unfinished."""
-    unfinished = list(folder.glob(f"{_UNFINISHED}*"))
-    for path in (*saved_versions(folder)[:-keep], *unfinished):
-        shutil.rmtree(path, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    """Make names in a folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
