@@ -126,7 +126,7 @@ class Stand:
         command += ["--backend-url", f"http://127.0.0.1:{self.port}"]
         subprocess.run(self._command(*command), env=self.environment, check=True)
         self._run("train")
-        time.sleep(15)  # until its network is loaded: a restart is not what is measured
+        self._wait_for_the_trainer()
 
     def measure(self, project_id: int, annotations: int, think_s: float) -> list[Answered]:
         """Annotate at a person's pace, then find the round that answered each annotation."""
@@ -152,6 +152,16 @@ class Stand:
             f"/api/tasks/{task['id']}/annotations/", json={"result": result}
         ).raise_for_status()
         return start, time.time(), start - asked
+
+    def _wait_for_the_trainer(self) -> None:
+        """Wait until its network is loaded: a restart is not what is measured."""
+        status = self._command("status", "--json")
+        for _ in range(120):
+            answer = subprocess.run(status, env=self.environment, check=True, capture_output=True)
+            if json.loads(answer.stdout)["trainers"]:
+                return
+            time.sleep(1)
+        raise RuntimeError("the trainer did not come up within two minutes")
 
     def _rounds(self, project_id: int) -> Iterator[dict[str, Any]]:
         from ml_backend.jobs.store import Store
