@@ -306,6 +306,7 @@ def test_a_task_deleted_meanwhile_is_reported_and_the_rest_is_written(project):
 def test_a_few_places_in_a_large_project_are_written_too(project):
     # Few rows in a large project take another way into Label Studio than many do.
     made = project.add_tasks(60)
+    project.queue.write(queue_of(made), "v0")
     gone, first, second = made[50], made[40], made[3]
     project.delete_task(gone)
     entries = [
