@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from ml_backend.records import Annotation, ChoiceControl, ProjectSettings, WebhookEvent
 
 ROUND_STATES = frozenset({"published", "unchanged", "failed", "dry-run", "held"})
-VERSION_STATES = frozenset({"publishing", "current", "superseded", "deleted"})
+# "abandoned" was written, in part at least, and never in force: nothing to go back to.
+VERSION_STATES = frozenset({"publishing", "current", "superseded", "abandoned", "deleted"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

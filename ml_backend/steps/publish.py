@@ -84,7 +84,7 @@ def settle(bench: Workbench, found: ProjectSettings) -> None:
         if record.version == found.model_version:
             _make_current(bench, record.version)
         else:
-            store.set_version_state(project_id, record.version, "superseded", bench.now())
+            store.set_version_state(project_id, record.version, "abandoned", bench.now())
 
 
 def in_force(found: ProjectSettings, version: str | None) -> bool:
@@ -93,9 +93,9 @@ def in_force(found: ProjectSettings, version: str | None) -> bool:
 
 
 def tidy(bench: Workbench, interrupted: Callable[[], bool], *, keep: int = KEPT_SUPERSEDED) -> int:
-    """Delete the predictions of superseded versions, a slice at a time; return how many rows went.
+    """Delete predictions that nobody is served any more, a slice at a time; return how many.
 
-    The newest `keep` superseded versions that were once in force stay for `rollback`.
+    The newest `keep` versions that were once in force stay for `rollback`.
     """
     deleted = 0
     for record in _expendable(bench.store.versions(bench.project.project_id), keep):
@@ -113,7 +113,8 @@ def tidy(bench: Workbench, interrupted: Callable[[], bool], *, keep: int = KEPT_
 
 def _expendable(records: Sequence[VersionRecord], keep: int) -> list[VersionRecord]:
     superseded = [record for record in records if record.state == "superseded"]
-    return list(reversed(superseded[keep:]))
+    abandoned = [record for record in records if record.state == "abandoned"]
+    return [*abandoned, *reversed(superseded[keep:])]
 
 
 def _make_current(bench: Workbench, version: str) -> None:

@@ -261,6 +261,17 @@ def test_superseded_versions_go_but_the_one_for_rollback_stays(loop: Loop) -> No
     assert loop.server.settings.model_version in loop.queue.versions()
 
 
+def test_what_was_never_in_force_goes_and_is_not_rolled_back_to(loop: Loop) -> None:
+    loop.run()
+    first = loop.server.settings.model_version
+    loop.label(loop.server.served_order(1)[0])
+    killed_at(loop, "write", after=True)
+    loop.run()
+    assert sorted(loop.versions().values()) == ["abandoned", "current", "superseded"]
+    tidy(loop.workbench(loop.project_id, lambda: None), lambda: False)
+    assert set(loop.queue.versions()) == {first, loop.server.settings.model_version}
+
+
 def test_an_overtaken_trainer_does_not_switch_the_queue(loop: Loop) -> None:
     loop.run()
     before = loop.server.settings.model_version
