@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from ml_backend.errors import CorruptFile
-from ml_backend.learning.folders import remove_unfinished, save_folder
+from ml_backend.learning.folders import remove_folder, remove_unfinished, save_folder
 from ml_backend.learning.head import Head
 
 _FORMAT = 1
@@ -75,7 +74,7 @@ def save_results(folder: Path, results: RoundResults, *, keep: int = 5) -> Path:
     save_folder(target, _files(results))
     remove_unfinished(folder)
     for superseded in saved_versions(folder)[:-keep]:
-        shutil.rmtree(superseded, ignore_errors=True)
+        remove_folder(superseded)
     return target
 
 

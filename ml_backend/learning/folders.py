@@ -1,4 +1,4 @@
-"""Folders of files that appear whole or not at all."""
+"""Folders of files that appear whole, and go whole."""
 
 from __future__ import annotations
 
@@ -28,6 +28,13 @@ def save_folder(target: Path, files: Mapping[str, bytes]) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
     _sync(target.parent)
+
+
+def remove_folder(target: Path) -> None:
+    """Take the folder's name away in one step, then delete it at leisure."""
+    doomed = target.with_name(f"{_UNFINISHED}{target.name}")
+    target.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def remove_unfinished(parent: Path) -> None:

@@ -7,7 +7,6 @@ says what to do.
 from __future__ import annotations
 
 import hashlib
-import pickle
 import shutil
 import tempfile
 import urllib.request
@@ -17,7 +16,6 @@ from urllib.parse import urlparse
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from ml_backend.errors import WeightsUnavailable
@@ -44,7 +42,7 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             state = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, SafetensorError, pickle.UnpicklingError) as error:
+    except Exception as error:  # a file of another kind makes unpicklers raise nearly anything
         raise WeightsUnavailable(f"weights={str(path)!r} cannot be read: {error}") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise WeightsUnavailable(f"weights={str(path)!r}: expected a state dict (name -> tensor)")
