@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 LOCK_WAIT_S = 20.0  # longest wait for SQLite's one write lock
 LOCK_POLL_S = 0.001  # SQLite's own busy handler sleeps up to 100 ms and loses to a busy writer
-ROWS_PER_TRANSACTION = 1000  # a bulk write holds the lock for some 10 ms at a time
+ROWS_PER_TRANSACTION = 500  # a bulk write holds the lock for some 5 ms at a time
 PAUSE_S = 0.003  # between two such transactions, so that a waiting webhook gets in
 MIGRATION_LOCK = 0x416C4C61  # any constant: the key of PostgreSQL's advisory lock
 

@@ -11,7 +11,13 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from flask import Request
-from werkzeug.exceptions import BadRequest, UnprocessableEntity, UnsupportedMediaType
+from werkzeug.exceptions import (
+    BadRequest,
+    HTTPException,
+    RequestEntityTooLarge,
+    UnprocessableEntity,
+    UnsupportedMediaType,
+)
 
 LARGEST_ID = 2**63 - 1
 # Label Studio writes "<project id>.<its creation time>" in /setup and /predict.
@@ -27,7 +33,7 @@ def json_object(request: Request) -> dict[str, Any]:
     if request.mimetype != "application/json":
         raise UnsupportedMediaType("expected a body with Content-Type: application/json")
     try:
-        document = json.loads(request.get_data(cache=False).decode(), parse_constant=_refuse)
+        document = json.loads(_body(request).decode(), parse_constant=_refuse)
     except RecursionError:
         raise BadRequest("the JSON is nested too deeply") from None
     except ValueError as error:
@@ -35,6 +41,24 @@ def json_object(request: Request) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise UnprocessableEntity(f"expected a JSON object, got {_name(document)}")
     return document
+
+
+def _body(request: Request) -> bytes:
+    """Read the whole body; raises 413, or 400 where it breaks off.
+
+    werkzeug cuts a body of unknown length at the limit without a word, and what is left may well be
+    JSON. So one that fills the limit is taken for one that was cut.
+    """
+    try:
+        body = request.get_data(cache=False)
+    except HTTPException:
+        raise
+    except Exception as error:  # noqa: BLE001 - each server has errors of its own for broken HTTP
+        raise BadRequest("the body cannot be read to its end") from error
+    limit = request.max_content_length
+    if request.content_length is None and limit is not None and len(body) >= limit:
+        raise RequestEntityTooLarge(f"a request must have fewer than {limit} bytes")
+    return body
 
 
 def row_id(value: object, where: str) -> int:

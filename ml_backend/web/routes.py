@@ -58,7 +58,7 @@ class Door:
         self._services = services
 
     def caller(self) -> Caller:
-        """Tell who sends this request; raises 401 without asking the store when nobody says."""
+        """Tell who sends this request; raises 401, and asks the store only if anybody says."""
         credentials = _credentials()
         if credentials == Credentials():
             raise _unauthorized("This needs credentials")

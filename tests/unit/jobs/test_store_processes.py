@@ -14,6 +14,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from ml_backend.jobs.database import ROWS_PER_TRANSACTION
 from ml_backend.jobs.store import Store
 from ml_backend.records import Task
 
@@ -86,7 +87,7 @@ def test_writer_killed_in_the_middle_leaves_a_sound_store_that_can_be_written(
         store.receive(event(1), NOW)
 
         assert time.monotonic() - started < 5
-        assert store.mirror(1).task_ids.size % 1_000 == 0  # whole transactions only
+        assert store.mirror(1).task_ids.size % ROWS_PER_TRANSACTION == 0  # whole ones only
         assert store.is_dirty(1)
     if database_url.startswith("sqlite"):
         with closing(sqlite3.connect(sa.make_url(database_url).database)) as connection:
@@ -105,7 +106,7 @@ def test_webhook_does_not_wait_for_a_bulk_write_to_end(database_url: str) -> Non
                 took_s.append(time.perf_counter() - started)
                 time.sleep(0.01)
 
-    # On two idle cores the median is 1 ms and the slowest of 600 took 56 ms; cores are shared here.
+    # On two idle cores the median is 1 ms and p99 30 ms; a machine that runs tests may be busier.
     assert sorted(took_s)[50] < 0.05
     assert max(took_s) < 1.0
 
