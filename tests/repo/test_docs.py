@@ -20,7 +20,8 @@ LISTED_ELSEWHERE = {"strategies", "benchmarks"}
 
 def tree_of_the_readme() -> dict[str, str]:
     """Read the file tree: path from the root to what it says about it."""
-    [block] = [b for b in re.findall(r"```\n(.*?)```", README, re.DOTALL) if "ml_backend/" in b]
+    blocks = re.findall(r"^```\w*\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+    [block] = [block for block in blocks if block.startswith("ml_backend/")]
     tree, folder = {}, ""
     for line in block.splitlines():
         found = re.fullmatch(r"(  )?(\S+)\s\s+(\S.*)", line)
