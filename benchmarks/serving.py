@@ -1,10 +1,10 @@
 """How fast does the backend answer while a round runs beside it?
 
 Starts the real gunicorn on a store with 100,000 tasks, keeps as many cores busy as are asked for,
-rewrites the mirror all the time as the first sync of a project does, and asks /health and /webhook
-on a new connection each, as Label Studio does.
+and asks /health and /webhook on a new connection each, as Label Studio does. With --rewrite another
+process writes the mirror without a pause, as a round does only while a project is first read.
 
-    python -m benchmarks.serving --seconds 20 --busy 2
+    python -m benchmarks.serving --seconds 20 --busy 2 [--rewrite]
 """
 
 from __future__ import annotations
@@ -57,18 +57,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="how long to ask each route")
     parser.add_argument("--busy", type=int, default=os.cpu_count() or 1, help="busy processes")
     parser.add_argument("--per-second", type=float, default=20.0, help="requests to each route")
+    parser.add_argument("--rewrite", action="store_true", help="write the mirror all the time")
     arguments = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         url = _prepare_store(folder)
         port = stack.enter_context(_gunicorn(folder))
         processes = multiprocessing.get_context("spawn")
-        for target, parameters in [(_burn, ())] * arguments.busy + [(_rewrite, (url,))]:
-            process = processes.Process(target=target, args=parameters, daemon=True)
+        for target in [_burn] * arguments.busy + [_rewrite] * arguments.rewrite:
+            process = processes.Process(target=target, args=(url,), daemon=True)
             process.start()
             stack.callback(process.kill)
         time.sleep(3)
-        print(f"{arguments.busy} busy processes and one that writes, {os.cpu_count()} cores")
+        print(f"{arguments}, {os.cpu_count()} cores")
         for route in REQUESTS:
             took_ms = _ask(port, route, arguments.seconds, arguments.per_second)
             p50, p95, p99 = np.percentile(took_ms, [50, 95, 99])
@@ -154,7 +155,7 @@ def _request(port: int, route: str) -> None:
         answer.read()
 
 
-def _burn() -> None:
+def _burn(_url: str) -> None:
     """Do what a fit does to a core."""
     matrix = np.ones((400, 400))
     while True:

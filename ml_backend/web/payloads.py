@@ -53,7 +53,7 @@ def _body(request: Request) -> bytes:
         body = request.get_data(cache=False)
     except HTTPException:
         raise
-    except Exception as error:  # noqa: BLE001 - each server has errors of its own for broken HTTP
+    except Exception as error:  # each server has errors of its own for broken HTTP
         raise BadRequest("the body cannot be read to its end") from error
     limit = request.max_content_length
     if request.content_length is None and limit is not None and len(body) >= limit:
