@@ -27,7 +27,7 @@ from ml_backend.records import ChoiceControl, QueueEntry
 from ml_backend.steps.collect import News, collect
 from ml_backend.steps.embed import embed, time_slice
 from ml_backend.steps.learn import fit, order_pool, queue_entries, vectors
-from ml_backend.steps.publish import in_force, new_version, publish_front, settle
+from ml_backend.steps.publish import new_version, publish_front, settle, stands
 from ml_backend.steps.situation import Situation, situate
 from ml_backend.steps.workbench import Workbench
 from strategies import Ranking
@@ -49,6 +49,7 @@ class Round:
     entries: list[QueueEntry] = field(default_factory=list)
     results: RoundResults | None = None
     images_left: int = 0
+    new_order: bool = False  # another one than is in force, or one that is not there as a whole
     timings_s: dict[str, float] = field(default_factory=dict)
     counts: dict[str, Any] = field(default_factory=dict)
 
@@ -127,17 +128,21 @@ def publish(
     project = bench.store.get_project(bench.project.project_id) or bench.project
     this.version = project.current_version
     this.results = replace(results, model_version=this.version or "")
+    forced = mode.whole or project.held
+    this.new_order = forced or not _says_nothing_new(bench, this, this.results, news, previous)
     if mode.dry_run:
         this.state = "dry-run"
     elif project.held and not mode.release_hold:
         this.state = "held"
-    elif not (mode.whole or project.held) and _says_nothing_new(bench, this, this.results, news, previous):
+    elif not this.new_order:
         this.state = "unchanged"
     else:
         _publish_as_new_version(bench, this, results)
 
 
 def _publish_as_new_version(bench: Workbench, this: Round, results: RoundResults) -> None:
+    # Before the switch: a round that is killed after it must not leave its own order held.
+    bench.store.update_project(bench.project.project_id, held=False)
     this.version = version = new_version(this.round_id)
     this.results = replace(results, model_version=version)
     with this.timed("publish"):
@@ -145,7 +150,6 @@ def _publish_as_new_version(bench: Workbench, this: Round, results: RoundResults
     this.counts["in_force_at"] = bench.now().isoformat()
     with this.timed("save"):
         save_results(bench.results_folder, this.results)
-    bench.store.update_project(bench.project.project_id, held=False)
     this.state = "published"
 
 
@@ -189,8 +193,6 @@ def _says_nothing_new(
     """
     if previous is None or previous.model_version != this.version:
         return False
-    if not in_force(news.facts.settings, this.version):
-        return False
     wanted = [entry.task_id for entry in this.entries]
     pool = set(wanted)
     window = bench.store.window(bench.project.project_id, str(this.version))
@@ -198,7 +200,9 @@ def _says_nothing_new(
     if 2 * len(served) < min(len(wanted), bench.plan.window) or served != wanted[: len(served)]:
         return False
     before, after = TaskLookup(previous), TaskLookup(results)
-    return all(before.choice(task_id) == after.choice(task_id) for task_id in served)
+    if any(before.choice(task_id) != after.choice(task_id) for task_id in served):
+        return False
+    return stands(bench, this.version, news.facts.settings)
 
 
 def _results(

@@ -9,7 +9,7 @@ makes one next round. A claim that was overtaken is fenced off by its `lease_id`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -69,8 +69,10 @@ class Inbox:
             connection.execute(inbox_table.delete().where(same))
             connection.execute(inbox_table.insert().values(row))
 
-    def is_dirty(self, project_id: int) -> bool:
+    def is_dirty(self, project_id: int, *, ignoring: Collection[str] = ()) -> bool:
         """Say whether something waits that no claim holds, so that another round is due.
+
+        Events and requests whose action is in `ignoring` do not count.
 
         What a trainer has claimed and not finished does not count, also when that trainer died:
         `claim` finds it again when the lease expires.
@@ -78,6 +80,7 @@ class Inbox:
         newer = sa.exists().where(
             inbox_table.c.project_id == project_id,
             inbox_table.c.inbox_id > leases_table.c.claimed_through,
+            inbox_table.c.action.not_in(list(ignoring)),
         )
         with self._database.reading() as connection:
             found = connection.scalar(

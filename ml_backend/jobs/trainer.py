@@ -23,7 +23,7 @@ from ml_backend.errors import ActiveLabelerError, LeaseLost
 from ml_backend.jobs.store import Claim, Store
 from ml_backend.learning.checkpoints import RoundResults
 from ml_backend.rounds import Mode, Round, run_round
-from ml_backend.steps.collect import LOOK, nothing_happened
+from ml_backend.steps.collect import ECHOES, LOOK, only_looked
 from ml_backend.steps.publish import publish_rest, tidy
 from ml_backend.steps.workbench import Workbench
 
@@ -96,10 +96,11 @@ class Trainer:
         try:
             with self._kept(claim) as still_ours:
                 bench = self.workbench(claim.project_id, still_ours)
-                if nothing_happened(bench, claim):
+                if only_looked(bench, claim):
                     self.store.finish(claim, self.now())
                     return
-                done = run_claimed(bench, claim, memory.results, lambda: self._newer_news(claim))
+                previous = self._previous(claim.project_id, memory)
+                done = run_claimed(bench, claim, previous, lambda: self._newer_news(claim))
                 self._remember(memory, done)
         except LeaseLost:
             log.warning("project %d: another trainer took over", claim.project_id)
@@ -153,7 +154,16 @@ class Trainer:
         return kept_claim(self.store, claim, self.now, lambda: beat(now=self.now()))
 
     def _newer_news(self, claim: Claim) -> bool:
-        return self.stopping.is_set() or self.store.is_dirty(claim.project_id)
+        # Switching the queue comes back as PROJECT_UPDATED: that must not cut its own round short.
+        return self.stopping.is_set() or self.store.is_dirty(claim.project_id, ignoring=ECHOES)
+
+    def _previous(self, project_id: int, memory: ProjectMemory) -> RoundResults | None:
+        """Return the results in force; another process, such as `sync`, may have published."""
+        project = self.store.get_project(project_id)
+        remembered = memory.results.model_version if memory.results else None
+        if project is not None and project.current_version != remembered:
+            memory.results = self.last_results(project_id)
+        return memory.results
 
     def _memory(self, project_id: int) -> ProjectMemory:
         if project_id not in self.memory:
@@ -175,12 +185,15 @@ def run_claimed(
 ) -> Round:
     """Run a round, write what follows behind the front, and give the claim back as done.
 
-    Images that are left make the project dirty again.
+    Images that are left make the project dirty again, as does a queue that was not written whole,
+    and an order that a dry run found and did not publish.
     """
     done = run_round(bench, claim, previous, newer_news, mode)
+    unwritten = mode.dry_run and done.new_order
     if done.state == "published" and done.version:
         with done.timed("publish_rest"):
-            publish_rest(bench, done.version, done.entries, newer_news)
+            written = publish_rest(bench, done.version, done.entries, newer_news)
+        unwritten = bench.plan.front + written < len(done.entries)
         bench.store.finish_round(
             done.round_id,
             bench.now(),
@@ -190,6 +203,8 @@ def run_claimed(
         )
     if done.images_left:
         bench.store.mark_dirty(claim.project_id, "embed", bench.now())
+    if unwritten:
+        bench.store.mark_dirty(claim.project_id, "publish", bench.now())
     bench.store.finish(claim, bench.now())
     return done
 

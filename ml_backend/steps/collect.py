@@ -16,7 +16,7 @@ from ml_backend.jobs.store import Claim
 from ml_backend.labelstudio.labeling_config import hash_of, parse_control
 from ml_backend.labelstudio.projects import ProjectFacts
 from ml_backend.records import Annotation, ChoiceControl, Task, WebhookEvent
-from ml_backend.steps.publish import in_force
+from ml_backend.steps.publish import stands
 from ml_backend.steps.workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,8 @@ LOOK_BACK_OVERLAP = timedelta(minutes=5)
 # What `Store.mark_dirty` may ask for: a look at what changed lately, or at all there is.
 LOOK = "look"
 EVERYTHING = frozenset({"connect", "sync"})
+# What publishing itself sets off, or what nobody did: no reason to hurry a round that is at work.
+ECHOES = frozenset({LOOK, "PROJECT_UPDATED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +64,20 @@ def collect(bench: Workbench, claim: Claim) -> News:
     return News(facts, control, "hinted", moved, labeling)
 
 
-def nothing_happened(bench: Workbench, claim: Claim) -> bool:
-    """Answer a claim that only asks to look: True where all is as the last round left it.
+def only_looked(bench: Workbench, claim: Claim) -> bool:
+    """Answer a claim that only asks to look; False where it asks for more.
 
-    Saves a round a minute on a project where nobody is at work.
+    Saves a round a minute on a project where nobody is at work. Where the look finds something, a
+    round is asked for and noted before the claim is given back: the mirror holds the news by now,
+    and a second look after a kill would find none.
     """
     told = {event.action for event in claim.events}
-    if not (claim.requested <= {LOOK} and told <= {"PROJECT_UPDATED"}):
+    if not (claim.requested <= ECHOES and told <= ECHOES):
         return False
     news = collect(bench, claim)
-    return not news.moved and in_force(news.facts.settings, bench.project.current_version)
+    if news.moved or not stands(bench, bench.project.current_version, news.facts.settings):
+        bench.store.mark_dirty(bench.project.project_id, "found", bench.now())
+    return True
 
 
 def look_at_everything(bench: Workbench, control: ChoiceControl) -> None:

@@ -92,6 +92,19 @@ def in_force(found: ProjectSettings, version: str | None) -> bool:
     return found.sampling == SAMPLING and bool(version) and found.model_version == version
 
 
+def stands(bench: Workbench, version: str | None, found: ProjectSettings) -> bool:
+    """Tell whether the queue is served by this version, and all of its window is there.
+
+    Counted, not compared: a round that was killed or interrupted behind the front left rows out,
+    and people delete predictions. Tasks that were deleted took theirs along.
+    """
+    if version is None or not in_force(found, version):
+        return False
+    project_id = bench.project.project_id
+    wanted = set(bench.store.window(project_id, version)) & set(bench.store.task_ids(project_id))
+    return bench.queue.versions().get(version, 0) >= len(wanted)
+
+
 def tidy(bench: Workbench, interrupted: Callable[[], bool], *, keep: int = KEPT_SUPERSEDED) -> int:
     """Delete predictions that nobody is served any more, a slice at a time; return how many.
 

@@ -12,6 +12,7 @@ from ml_backend.jobs.trainer import Trainer, kept_claim, run_claimed
 from ml_backend.labelstudio.labeling_queue import UNCERTAINTY_SAMPLING
 from ml_backend.rounds import Mode
 from ml_backend.steps.publish import tidy
+from tests.fake_label_studio import FakeQueue
 from tests.loop import PLAN, Loop, truth
 
 
@@ -111,9 +112,7 @@ def test_a_deleted_annotation_brings_its_task_back(loop: Loop) -> None:
     task_id = loop.server.served_order(1)[0]
     made = loop.label(task_id)
     loop.run()
-    assert task_id not in loop.store.window(
-        loop.project_id, loop.server.settings.model_version
-    )
+    assert task_id not in loop.store.window(loop.project_id, loop.server.settings.model_version)
     loop.server.delete_annotation(made)
     loop.hear("ANNOTATIONS_DELETED", annotations=(made,))
     loop.run()
@@ -378,3 +377,80 @@ def test_trainer_survives_a_project_that_fails(loop: Loop) -> None:
     assert isinstance(loop.trainer, Trainer)
     assert loop.trainer.step()
     assert not loop.trainer.step() or loop.last_round().state == "failed"
+
+
+class EchoingQueue(FakeQueue):
+    """Tells of every switch by webhook, as Label Studio does."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__(loop.server, loop.control.classes)
+        self.loop = loop
+
+    def flip(self, version: str) -> None:
+        super().flip(version)
+        self.loop.hear("PROJECT_UPDATED")
+
+
+def test_the_echo_of_its_own_switch_does_not_cut_a_round_short(loop: Loop) -> None:
+    loop.queue = EchoingQueue(loop)
+    loop.run()
+    assert len(loop.server.served_order(100)) == PLAN.window
+    assert len(loop.store.rounds(loop.project_id)) == 1
+
+
+def test_a_window_that_was_cut_short_is_written_whole_when_nothing_is_new(loop: Loop) -> None:
+    loop.run()
+    loop.label(loop.server.served_order(1)[0])
+    claim = loop.store.claim("test", 30.0, loop.now())
+    cut = run_claimed(loop.workbench(1, lambda: None), claim, None, lambda: True)
+    loop.trainer.memory[1].results = cut.results
+    loop.run()
+    assert len(loop.server.served_order(100)) == PLAN.window
+
+
+def test_predictions_that_somebody_deleted_are_written_again(loop: Loop) -> None:
+    loop.run()
+    del loop.server.predictions[PLAN.window // 2 :]
+    loop.ask("look")
+    loop.run()
+    assert len(loop.server.served_order(100)) == PLAN.window
+
+
+def test_what_a_look_found_is_not_lost_when_the_round_after_it_fails(loop: Loop) -> None:
+    loop.run()
+    task_id = loop.server.served_order(1)[0]
+    loop.label(task_id, webhook=False)
+    loop.ask("look")
+    claim = loop.store.claim("test", 30.0, loop.now())
+    loop.trainer.work_on(claim)
+    loop.server.failure = LabelStudioUnreachable("down")
+    loop.trainer.work_on(loop.store.claim("test", 30.0, loop.now()))
+    loop.server.failure = None
+    loop.ask("look")
+    while claim := loop.store.claim("test", 30.0, loop.now(), skip_backoff=True):
+        loop.trainer.work_on(claim)
+    assert loop.last_round().state == "published"
+    assert loop.last_round().report["labeled"] == 1
+
+
+def test_a_dry_run_publishes_nothing_and_keeps_the_news_for_the_trainer(loop: Loop) -> None:
+    loop.run()
+    before = loop.server.settings.model_version
+    loop.label(loop.server.served_order(1)[0])
+    claim = loop.store.claim("test", 30.0, loop.now())
+    run_claimed(loop.workbench(1, lambda: None), claim, None, lambda: False, Mode(dry_run=True))
+    assert loop.server.settings.model_version == before
+    loop.run()
+    assert loop.last_round().state == "published"
+
+
+def test_the_trainer_takes_up_what_another_process_published(loop: Loop) -> None:
+    loop.run()
+    loop.ask()
+    claim = loop.store.claim("sync", 30.0, loop.now())
+    run_claimed(loop.workbench(1, lambda: None), claim, None, lambda: False, Mode(whole=True))
+    published = loop.server.settings.model_version
+    loop.ask()
+    loop.run()
+    assert loop.last_round().state == "unchanged"
+    assert loop.server.settings.model_version == published
