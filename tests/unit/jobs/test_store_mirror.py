@@ -174,6 +174,7 @@ def test_counts_tell_labels_from_skips_and_empty_answers(connected: Store) -> No
         connected.counts(9)
 
 
+@pytest.mark.slow
 def test_hundred_thousand_tasks_are_written_in_seconds_and_read_in_less_than_one(
     connected: Store,
 ) -> None:
