@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 INK = 16  # the darkest value of load_digits()
+MARGIN = 2  # of the digit's own pixels, as on paper: it fills its 8 x 8 to the edges
 
 
 def write_digits(folder: Path, *, size_px: int = 64) -> int:
@@ -30,5 +31,5 @@ def write_digits(folder: Path, *, size_px: int = 64) -> int:
 
 def render_digit(pixels_HW: NDArray[np.float64], size_px: int) -> Image.Image:
     """Draw one digit (0 is paper, 16 is ink) as a grey image of `size_px` squared."""
-    light_HW = 255 - np.round(pixels_HW * (255 / INK)).astype(np.uint8)
+    light_HW = 255 - np.round(np.pad(pixels_HW, MARGIN) * (255 / INK)).astype(np.uint8)
     return Image.fromarray(light_HW).resize((size_px, size_px), Image.Resampling.BICUBIC)

@@ -96,10 +96,14 @@ def pool_place(image_uri: str) -> int:
 
 
 def labeling_config(classes: tuple[str, ...]) -> str:
-    """Ask for one choice among the classes; the first nine get the keys 1 to 9."""
-    choices = "".join(f"<Choice value={quoteattr(name)}/>" for name in classes)
+    """Ask for one choice among the classes. A class that is a digit has that digit's key."""
+    choices = "".join(f"<Choice value={quoteattr(name)}{_hotkey(name)}/>" for name in classes)
     return (
-        '<View><Image name="image" value="$image"/>'
+        '<View><Image name="image" value="$image" maxWidth="400px"/>'
         f'<Choices name="choice" toName="image" choice="single" showInline="true">{choices}'
         "</Choices></View>"
     )
+
+
+def _hotkey(name: str) -> str:
+    return f' hotkey="{name}"' if name in set("0123456789") else ""

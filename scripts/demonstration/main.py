@@ -219,6 +219,8 @@ def _backend(everything: ExitStack, stage: Stage, settings: Settings) -> Child:
         "LABEL_STUDIO_API_KEY": settings.label_studio_api_key.get_secret_value(),
         "MODEL_DIR": str(settings.model_dir),
         "PORT": str(settings.port),
+        "BASIC_AUTH_USER": USERNAME,
+        "BASIC_AUTH_PASS": stage.memory.password,
         "ACTIVE_LABELER_BACKBONE": settings.backbone,
     }
     url = f"http://127.0.0.1:{settings.port}"
@@ -237,7 +239,8 @@ def _announce(stage: Stage) -> None:
             f"Label Studio  {stage.studio.url}/projects/{memory.project_id}/data\n"
             f"  login       {USERNAME}   password {memory.password}\n"
             f"  or          {ANNOTATOR}   password {memory.annotator_password}\n"
-            f"Backend       http://127.0.0.1:{memory.backend_port}/status\n\n"
+            f"Backend       http://127.0.0.1:{memory.backend_port}/status\n"
+            f"  login       {USERNAME}   password {memory.password}\n\n"
             "Press [bold]Label All Tasks[/bold] in Label Studio: the next task is the one that the "
             "model can learn most from.",
             title="The demo is running",

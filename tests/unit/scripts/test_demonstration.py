@@ -59,6 +59,10 @@ def test_class_names_are_escaped_in_the_labeling_config() -> None:
     assert '<Choice value="a &amp; b"/>' in images.labeling_config(("a & b", "c"))
 
 
+def test_the_key_of_a_digit_is_that_digit() -> None:
+    assert '<Choice value="0" hotkey="0"/>' in images.labeling_config(("0", "1"))
+
+
 def test_what_is_remembered_comes_back_and_is_for_its_owner_alone(tmp_path: Path) -> None:
     first = memory.recall(tmp_path)
     first.project_id, first.served = 7, [3, 1]
@@ -89,7 +93,9 @@ def test_digits_are_drawn_dark_on_light() -> None:
     inked_HW = np.full((8, 8), 16.0)
     assert render_digit(empty_HW, 64).size == (64, 64)
     assert np.asarray(render_digit(empty_HW, 64)).min() == 255
-    assert np.asarray(render_digit(inked_HW, 64)).max() == 0
+    inked = np.asarray(render_digit(inked_HW, 64))
+    assert inked[32, 32] == 0
+    assert inked[0].min() == 255, "a margin of paper"
     assert isinstance(render_digit(inked_HW, 32), Image.Image)
 
 
