@@ -13,7 +13,7 @@ from typing import Any
 
 from ml_backend import wiring
 from ml_backend.settings import load_settings
-from ml_backend.web.webhooks import parse_event
+from ml_backend.web.webhooks import ACTIONS, parse_event
 
 try:
     from label_studio_ml.model import LabelStudioMLBase as _Base
@@ -44,7 +44,8 @@ class ActiveLabelerModel(_Base):  # type: ignore[misc]
         """Hand a webhook's event to the store. Training happens in the trainer's process."""
         services = wiring.web_services(load_settings())
         received = parse_event({**data, "action": event}, _number(self.project_id))
-        services.store.receive(received, datetime.now(UTC))
+        if received.action in ACTIONS:  # a later Label Studio may have more
+            services.store.receive(received, datetime.now(UTC))
 
 
 def _number(project_id: str) -> int:
