@@ -40,6 +40,12 @@ class Directions:
         mean_D: FloatArray = total_D / max(pool_size + len(labeled_MD), 1)
         return cls(mean_D.astype(np.float32))
 
+    @classmethod
+    def raw(cls, sample_SD: FloatArray, labeled_MD: FloatArray, pool_size: int) -> Directions:
+        """Take directions as they are, as the papers do; the arguments of `around`, unused."""
+        del labeled_MD, pool_size
+        return cls(np.zeros(sample_SD.shape[1], dtype=np.float32))
+
     def of(self, embeddings_ND: FloatArray) -> FloatArray:
         """Return unit directions; a row that is the mean itself becomes a zero vector."""
         around_ND = unit_rows(embeddings_ND) - self.mean_D

@@ -23,7 +23,7 @@ import numpy as np
 from strategies import uncertainty as uncertainties
 from strategies.arrays import FloatArray, IntArray
 from strategies.geometry import Directions, distance_quantile, gaussian
-from strategies.query import Picks, Query
+from strategies.query import Goal, Picks, Query
 
 MAX_CANDIDATES = 4096
 MAX_LANDMARKS = 2048
@@ -40,47 +40,68 @@ def uherding(
     *,
     uncertainty: str = "margin",
     sigma: float | None = None,
+    centred: bool = True,
     max_candidates: int = MAX_CANDIDATES,
     max_landmarks: int = MAX_LANDMARKS,
 ) -> Picks:
     """Cover the pool, weighted by uncertainty. Without a model it is MaxHerding."""
     rng = query.rng
     unsure_N = uncertainties.score(uncertainty, query.candidates.probs_NC, query.size, rng)
-    return _herd(query, unsure_N, sigma, max_candidates, max_landmarks)
+    return _herd(query, unsure_N, sigma, centred, max_candidates, max_landmarks)
 
 
 def maxherding(
     query: Query,
     *,
     sigma: float | None = None,
+    centred: bool = True,
     max_candidates: int = MAX_CANDIDATES,
     max_landmarks: int = MAX_LANDMARKS,
 ) -> Picks:
     """Cover the pool, whatever the model thinks of it."""
-    return _herd(query, None, sigma, max_candidates, max_landmarks)
+    return _herd(query, None, sigma, centred, max_candidates, max_landmarks)
 
 
 def _herd(
     query: Query,
     unsure_N: FloatArray | None,
     sigma: float | None,
+    centred: bool,
     max_candidates: int,
     max_landmarks: int,
 ) -> Picks:
-    landmarks_L = _uniform_rows(query.size, max_landmarks, query.rng)
-    candidates_K = _candidate_rows(query, unsure_N, max_candidates)
-    labeled_MD = query.labeled.embeddings_MD
-    directions = Directions.around(query.embeddings_ND[landmarks_L], labeled_MD, query.size)
-    landmarks_LD = directions.of(query.embeddings_ND[landmarks_L])
+    landmark_rows_L = _uniform_rows(query.size, max_landmarks, query.rng)
+    rows_K = _candidate_rows(query, unsure_N, max_candidates)
+    weights_L = _weights(unsure_N, landmark_rows_L)
+    goal = _goal(query, rows_K, landmark_rows_L, weights_L, sigma, centred)
+    picks_H, gains_H = lazy_greedy(
+        goal.similarity_KL, weights_L, goal.covered_L, query.head, bounds_K=goal.bounds_K
+    )
+    shares_H = shares(gains_H, weights_L, goal.covered_L)
+    return Picks(rows_K[picks_H], unsure_N, shares_H, goal)
+
+
+def _goal(
+    query: Query,
+    rows_K: IntArray,
+    landmark_rows_L: IntArray,
+    weights_L: FloatArray,
+    sigma: float | None,
+    centred: bool,
+) -> Goal:
+    sample_LD, labeled_MD = query.embeddings_ND[landmark_rows_L], query.labeled.embeddings_MD
+    origin = Directions.around if centred else Directions.raw
+    directions = origin(sample_LD, labeled_MD, query.size)
+    landmarks_LD = directions.of(sample_LD)
     taken_MD = directions.of(labeled_MD) if len(query.labeled) else landmarks_LD[:0]
     width = kernel_width(taken_MD) if sigma is None else sigma
     covered_L = coverage(landmarks_LD, taken_MD, width)
-    similarity_KL = _kernel_matrix(
-        directions.of(query.embeddings_ND[candidates_K]), landmarks_LD, width
+    rows_KD = directions.of(query.embeddings_ND[rows_K])
+    similarity_KL = _kernel_matrix(rows_KD, landmarks_LD, width)
+    bounds_K = _first_gains(similarity_KL, weights_L, covered_L) * (1.0 + _STALE_SLACK)
+    return Goal(
+        rows_K, similarity_KL, weights_L, covered_L, bounds_K, landmarks_LD, directions, width
     )
-    weights_L = _weights(unsure_N, landmarks_L)
-    picks_H, gains_H = lazy_greedy(similarity_KL, weights_L, covered_L, query.head)
-    return Picks(candidates_K[picks_H], unsure_N, _shares(gains_H, weights_L, covered_L))
 
 
 def kernel_width(labeled_MD: FloatArray) -> float:
@@ -102,10 +123,16 @@ def coverage(landmarks_LD: FloatArray, taken_MD: FloatArray, sigma: float) -> Fl
 
 
 def lazy_greedy(
-    similarity_KL: FloatArray, weights_L: FloatArray, covered_L: FloatArray, n: int
+    similarity_KL: FloatArray,
+    weights_L: FloatArray,
+    covered_L: FloatArray,
+    n: int,
+    *,
+    bounds_K: FloatArray | None = None,
 ) -> tuple[IntArray, FloatArray]:
     """Pick up to `n` candidates, each with the largest gain sum_l w_l [s_kl - covered_l]_+.
 
+    bounds_K: what each can gain at most, where that is known; a bound <= 0 is never picked.
     Returns candidate indices in order of picking and their gains. Ties go to the lower index. Ends
     early once nothing is gained any more. A gain only ever shrinks, so a gain computed earlier is
     an upper bound, and only the few that could still win are computed anew (Minoux, 1978): the
@@ -113,7 +140,8 @@ def lazy_greedy(
     """
     covered_L = covered_L.copy()
     least = _NOTHING * float(weights_L.sum())
-    bounds_K = _first_gains(similarity_KL, weights_L, covered_L) * (1.0 + _STALE_SLACK)
+    if bounds_K is None:
+        bounds_K = _first_gains(similarity_KL, weights_L, covered_L) * (1.0 + _STALE_SLACK)
     heap = [(-bound, k, -1) for k, bound in enumerate(bounds_K.tolist())]
     heapq.heapify(heap)
     picks: list[int] = []
@@ -162,7 +190,8 @@ def _weights(unsure_N: FloatArray | None, landmarks_L: IntArray) -> FloatArray:
     return floored_L.astype(np.float32)
 
 
-def _shares(gains_H: FloatArray, weights_L: FloatArray, covered_L: FloatArray) -> FloatArray:
+def shares(gains_H: FloatArray, weights_L: FloatArray, covered_L: FloatArray) -> FloatArray:
+    """Return which share of what was uncovered each gain is, in [0, 1]."""
     uncovered = float(weights_L @ (1.0 - covered_L))
     shares_H: FloatArray = gains_H / max(uncovered, 1e-30)
     return np.clip(shares_H, 0.0, 1.0)

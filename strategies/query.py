@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from strategies.arrays import Candidates, FloatArray, IntArray, Labeled
+from strategies.geometry import Directions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +36,26 @@ class Query:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Goal:
+    """The coverage that a greedy head went for: enough to pick anew when tasks become covered.
+
+    rows_K: pool rows that could be picked, sorted. similarity_KL: of each to each landmark, in
+    [0, 1]. weights_L: what covering a landmark is worth. covered_L: how far each was covered
+    before the first pick. bounds_K: what each could have gained then, and can never exceed.
+    landmarks_LD, directions, sigma: how the similarity of any other task is computed.
+    """
+
+    rows_K: IntArray
+    similarity_KL: FloatArray
+    weights_L: FloatArray
+    covered_L: FloatArray
+    bounds_K: FloatArray
+    landmarks_LD: FloatArray
+    directions: Directions
+    sigma: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Picks:
     """A strategy's answer: K distinct pool rows, most wanted first.
 
@@ -42,8 +63,10 @@ class Picks:
     picked), and may be all of N where the strategy orders the whole pool by itself.
     uncertainty_N orders what follows; None where nothing is known of it.
     coverage_K: share of what is still uncovered that each pick covers, in [0, 1].
+    goal: of a greedy coverage, so that the ranking can be repaired; None for other strategies.
     """
 
     rows_K: IntArray
     uncertainty_N: FloatArray | None = None
     coverage_K: FloatArray | None = None
+    goal: Goal | None = None

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ml_backend.errors import ConfigurationError, UnknownStrategy
+from ml_backend.errors import UnknownStrategy
 from strategies import clustering, herding, proximity, simple
+from strategies.parameters import check_parameter
 from strategies.query import Picks
-from strategies.uncertainty import NAMES, RANDOM
+from strategies.uncertainty import RANDOM
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +48,12 @@ class Strategy:
                 raise UnknownStrategy(
                     f"strategy {self.name!r} has no parameter {name!r}; there is: {there_is}"
                 )
-            _check_value(self.name, name, value)
+            check_parameter(self.name, name, value)
 
     def works_without_model(self, parameters: Mapping[str, Any]) -> bool:
         """Return whether it can answer with probs_NC None and these parameters."""
         uncertainty = parameters.get("uncertainty", self.parameters.get("uncertainty"))
         return "probs" not in self.needs or uncertainty == RANDOM
-
-
-def _check_value(strategy: str, name: str, value: object) -> None:
-    where = f"strategy {strategy!r}: {name}={value!r}"
-    if name == "uncertainty":
-        if value not in NAMES:
-            raise UnknownStrategy(f"{where} does not exist; there is: {', '.join(NAMES)}")
-    elif name == "weight":
-        if not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-            raise ConfigurationError(f"{where}: expected a number >= 0")
-    elif name == "sigma":
-        if value is not None and (not isinstance(value, (int, float)) or not 0 < value < math.inf):
-            raise ConfigurationError(f"{where}: expected a number > 0, or None")
-    elif not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{where}: expected a whole number >= 1")
 
 
 _PROBS, _EMBEDDINGS = "probs", "embeddings"
