@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies import uncertainty as uncertainties
 from strategies.arrays import FloatArray, IntArray
 from strategies.clusters import fit_centres, nearest
 from strategies.query import Picks, Query
@@ -21,7 +20,7 @@ _ITERATIONS = 25
 
 def clustering(query: Query, *, uncertainty: str = "margin", k: int = 3, batch: int = 50) -> Picks:
     """Share each batch out among k clusters by their size; inside, the most unsure first."""
-    unsure_N = uncertainties.score(uncertainty, query.candidates.probs_NC, query.size, query.rng)
+    unsure_N = query.uncertainty(uncertainty)
     assert unsure_N is not None  # the table answers with the cold start where there is no model
     centres_KD = fit_centres(query.embeddings_ND, k, query.rng, iterations=_ITERATIONS)
     clusters_N = nearest(query.embeddings_ND, centres_KD)

@@ -45,8 +45,7 @@ def uherding(
     max_landmarks: int = MAX_LANDMARKS,
 ) -> Picks:
     """Cover the pool, weighted by uncertainty. Without a model it is MaxHerding."""
-    rng = query.rng
-    unsure_N = uncertainties.score(uncertainty, query.candidates.probs_NC, query.size, rng)
+    unsure_N = query.uncertainty(uncertainty)
     return _herd(query, unsure_N, sigma, centred, max_candidates, max_landmarks)
 
 
@@ -72,7 +71,7 @@ def _herd(
 ) -> Picks:
     landmark_rows_L = _uniform_rows(query.size, max_landmarks, query.rng)
     rows_K = _candidate_rows(query, unsure_N, max_candidates)
-    weights_L = _weights(unsure_N, landmark_rows_L)
+    weights_L = _weights(query, unsure_N, landmark_rows_L)
     goal = _goal(query, rows_K, landmark_rows_L, weights_L, sigma, centred)
     picks_H, gains_H = lazy_greedy(
         goal.similarity_KL, weights_L, goal.covered_L, query.head, bounds_K=goal.bounds_K
@@ -183,9 +182,9 @@ def _kernel_matrix(rows_KD: FloatArray, landmarks_LD: FloatArray, sigma: float) 
     return similarity_KL
 
 
-def _weights(unsure_N: FloatArray | None, landmarks_L: IntArray) -> FloatArray:
+def _weights(query: Query, unsure_N: FloatArray | None, landmarks_L: IntArray) -> FloatArray:
     if unsure_N is None:
-        return np.ones(len(landmarks_L), dtype=np.float32)
+        unsure_N = np.ones(query.size) if query.weights_N is None else query.weights_N
     floored_L = np.maximum(unsure_N[landmarks_L], uncertainties.CERTAIN)
     return floored_L.astype(np.float32)
 

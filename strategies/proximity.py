@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from strategies import uncertainty as uncertainties
 from strategies.arrays import FloatArray, IntArray
 from strategies.clusters import squared_distances
 from strategies.query import Picks, Query
@@ -21,7 +20,7 @@ def iterative_proximity(
     query: Query, *, uncertainty: str = "margin", weight: float = 0.3, mini_batch: int = 10
 ) -> Picks:
     """Order by uncertainty, pushed away from the centroid of the picks so far."""
-    unsure_N = uncertainties.score(uncertainty, query.candidates.probs_NC, query.size, query.rng)
+    unsure_N = query.uncertainty(uncertainty)
     assert unsure_N is not None  # the table answers with the cold start where there is no model
     z_N = z_scores(unsure_N)
     wanted_N = z_N.copy()

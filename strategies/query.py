@@ -10,18 +10,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from strategies import uncertainty as uncertainties
 from strategies.arrays import Candidates, FloatArray, IntArray, Labeled
 from strategies.geometry import Directions
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Query:
-    """One request for the `head` most wanted of the pool, 1 <= head <= N."""
+    """One request for the `head` most wanted of the pool, 1 <= head <= N.
+
+    weights_N: how much each task counts, in (0, 1]; None for all the same. clusters_N: as the
+    caller gave them, or None.
+    """
 
     candidates: Candidates
     labeled: Labeled
     head: int
     rng: np.random.Generator
+    weights_N: FloatArray | None = None
+    clusters_N: IntArray | None = None
 
     @property
     def size(self) -> int:
@@ -33,6 +40,18 @@ class Query:
         """Return the pool's embeddings; the table has seen to it that they are there."""
         assert self.candidates.embeddings_ND is not None
         return self.candidates.embeddings_ND
+
+    def uncertainty(self, name: str) -> FloatArray | None:
+        """Return the uncertainty called `name` times the weight of each task, in [0, 1].
+
+        None where it needs a model and has none. Raises UnknownStrategy.
+        """
+        unsure_N = uncertainties.score(name, self.candidates, self.rng)
+        return None if unsure_N is None else self.weighted(unsure_N)
+
+    def weighted(self, values_N: FloatArray) -> FloatArray:
+        """Return `values_N` times the weight of each task."""
+        return values_N if self.weights_N is None else values_N * self.weights_N
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,8 @@ from strategies.arrays import Candidates, FloatArray, IntArray, Labeled, require
 from strategies.order import NEAR_DUPLICATE, complete, priorities
 from strategies.query import Query
 from strategies.reasons import Reason, reasons_for_head
-from strategies.table import Strategy, find_strategy
+from strategies.table import find_strategy
+from strategies.weights import task_weights
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +47,7 @@ def rank(
     rng: np.random.Generator,
     clusters_N: IntArray | None = None,
     near_duplicate: float = NEAR_DUPLICATE,
+    class_balance: float = 0.0,
     **parameters: Any,
 ) -> Ranking:
     """Order the pool by the strategy called `name`.
@@ -54,6 +56,7 @@ def rank(
     rng: the same generator state gives the same ranking, in whatever order the rows come.
     clusters_N: a cluster index per pool row (`cluster_pool`), to save computing it anew.
     near_duplicate: cosine above which a task behind the head repeats a labeled or picked one.
+    class_balance: above 0, tasks of classes with few labels come sooner; see `task_weights`.
     parameters: of the strategy; see STRATEGIES[name].parameters.
 
     Raises UnknownStrategy (name or parameter), ConfigurationError (a parameter's value),
@@ -63,17 +66,19 @@ def rank(
     asked.check(parameters)
     require_compatible(candidates, labeled)
     _require_whole(head)
-    cold = candidates.probs_NC is None and not asked.works_without_model(parameters)
+    weights_N = task_weights(candidates, labeled, class_balance)
+    cold = asked.must_wait(candidates, labeled, parameters)
     strategy = find_strategy(asked.cold_start) if cold else asked
-    _require_needs(strategy, candidates)
+    strategy.require_needs(candidates)
     if not len(candidates):
         return Ranking(np.empty(0, np.int64), np.empty(0), (), None, strategy.name, cold)
     if clusters_N is not None:
         clusters_N = _require_clusters(clusters_N, len(candidates))
 
-    rows_N, candidates, clusters_N = _by_task_id(candidates, clusters_N)
+    rows_N, candidates, weights_N, clusters_N = _by_task_id(candidates, weights_N, clusters_N)
     for_head, for_body = _two_generators(rng)
-    query = Query(candidates, labeled, min(head, len(candidates)), for_head)
+    head = min(head, len(candidates))
+    query = Query(candidates, labeled, head, for_head, weights_N, clusters_N)
     taken = strategy.parameters
     picks = strategy.pick(query, **{key: parameters[key] for key in parameters if key in taken})
     order_N = complete(
@@ -93,20 +98,19 @@ def rank(
 
 
 def _by_task_id(
-    candidates: Candidates, clusters_N: IntArray | None
-) -> tuple[IntArray, Candidates, IntArray | None]:
+    candidates: Candidates, weights_N: FloatArray | None, clusters_N: IntArray | None
+) -> tuple[IntArray, Candidates, FloatArray | None, IntArray | None]:
     """Return the pool sorted by task id, and the pool row that each sorted row was."""
     ids_N = candidates.task_ids_N
     rows_N = np.argsort(ids_N)
     if (ids_N[1:] > ids_N[:-1]).all():  # the usual case: spare the copy of all embeddings
-        return rows_N, candidates, clusters_N
-    probs_NC, embeddings_ND = candidates.probs_NC, candidates.embeddings_ND
-    in_order = Candidates(
-        ids_N[rows_N],
-        None if probs_NC is None else probs_NC[rows_N],
-        None if embeddings_ND is None else embeddings_ND[rows_N],
+        return rows_N, candidates, weights_N, clusters_N
+    return (
+        rows_N,
+        candidates.take(rows_N),
+        None if weights_N is None else weights_N[rows_N],
+        None if clusters_N is None else clusters_N[rows_N],
     )
-    return rows_N, in_order, None if clusters_N is None else clusters_N[rows_N]
 
 
 def _by_pool_row(values_N: FloatArray | None, rows_N: IntArray) -> FloatArray | None:
@@ -128,11 +132,6 @@ def _two_generators(
 def _require_whole(head: int) -> None:
     if not isinstance(head, (int, np.integer)) or head < 1:
         raise ConfigurationError(f"head={head!r}: expected a whole number >= 1")
-
-
-def _require_needs(strategy: Strategy, candidates: Candidates) -> None:
-    if "embeddings" in strategy.needs and candidates.embeddings_ND is None:
-        raise UnrankableInput(f"strategy {strategy.name!r} needs embeddings_ND, which is None")
 
 
 def _require_clusters(clusters_N: IntArray, n_rows: int) -> IntArray:

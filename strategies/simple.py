@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 
+from strategies import dropout
 from strategies import uncertainty as uncertainties
 from strategies.arrays import FloatArray, IntArray
 from strategies.query import Picks, Query
 
 
 def random(query: Query) -> Picks:
-    """Order the pool at random, from the given generator."""
-    return Picks(query.rng.permutation(query.size))
+    """Order the pool at random; where tasks weigh, the heavier sooner (Efraimidis, Spirakis)."""
+    if query.weights_N is None:
+        return Picks(query.rng.permutation(query.size))
+    waiting_N = query.rng.exponential(size=query.size) / query.weights_N
+    return Picks(np.argsort(waiting_N, kind="stable"))
 
 
 def top_n(query: Query, *, uncertainty: str = "margin") -> Picks:
     """Order the pool by uncertainty, most unsure first; ties go to the lower task id."""
-    unsure_N = uncertainties.score(uncertainty, query.candidates.probs_NC, query.size, query.rng)
+    unsure_N = query.uncertainty(uncertainty)
     assert unsure_N is not None  # the table answers with the cold start where there is no model
     return Picks(most_unsure_first(unsure_N), unsure_N)
 
@@ -34,6 +38,30 @@ def margin(query: Query) -> Picks:
 def entropy(query: Query) -> Picks:
     """Order by the entropy of the class distribution."""
     return top_n(query, uncertainty="entropy")
+
+
+def bald(query: Query, *, samples: int = dropout.SAMPLES, rate: float = dropout.RATE) -> Picks:
+    """Order by what samples of the model disagree about; see `uncertainty.bald`.
+
+    samples, rate: of dropout before the head, where the caller gives no mc_probs_TNC.
+    """
+    unsure_N = uncertainties.disagreement(query.candidates, query.rng, n_samples=samples, rate=rate)
+    assert unsure_N is not None  # the table answers with the cold start where there is no model
+    unsure_N = query.weighted(unsure_N)
+    return Picks(most_unsure_first(unsure_N), unsure_N)
+
+
+def power(query: Query, *, uncertainty: str = "margin", beta: float = 1.0) -> Picks:
+    """Draw without replacement, each task with probability in proportion to uncertainty^beta.
+
+    The scores log u * beta + Gumbel noise, sorted, are such a draw of the whole pool. Kirsch et
+    al., Stochastic Batch Acquisition, TMLR 2023 (with uncertainty="bald": PowerBALD).
+    """
+    unsure_N = query.uncertainty(uncertainty)
+    assert unsure_N is not None  # the table answers with the cold start where there is no model
+    logs_N = np.log(np.maximum(unsure_N, np.finfo(np.float32).tiny, dtype=np.float64))
+    noisy_N = beta * logs_N + query.rng.gumbel(size=query.size)
+    return Picks(most_unsure_first(noisy_N), unsure_N)
 
 
 def most_unsure_first(unsure_N: FloatArray) -> IntArray:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from ml_backend.errors import UnknownStrategy
+from ml_backend.errors import UnknownStrategy, UnrankableInput
 from strategies import clustering, herding, proximity, simple
+from strategies.arrays import Candidates, Labeled
 from strategies.parameters import check_parameter
 from strategies.query import Picks
 from strategies.uncertainty import RANDOM
@@ -19,9 +20,10 @@ from strategies.uncertainty import RANDOM
 class Strategy:
     """One row of the table.
 
-    needs: of {"probs", "embeddings"}. cold_start: the strategy that answers while there is no
-    model; "" where none is needed. kind: of the reasons it gives. diverse: its head does not
-    repeat images.
+    needs: of {"probs", "embeddings", "predict", "mc_probs", "examples"}; mc_probs can be had from
+    predict and embeddings too, examples are those given or what is labeled. cold_start: the
+    strategy that answers while there is no model, or no example; "" where none is needed. kind: of
+    the reasons it gives. diverse: its head does not repeat images.
     """
 
     name: str
@@ -50,13 +52,30 @@ class Strategy:
                 )
             check_parameter(self.name, name, value)
 
-    def works_without_model(self, parameters: Mapping[str, Any]) -> bool:
-        """Return whether it can answer with probs_NC None and these parameters."""
-        uncertainty = parameters.get("uncertainty", self.parameters.get("uncertainty"))
-        return "probs" not in self.needs or uncertainty == RANDOM
+    def must_wait(
+        self, candidates: Candidates, labeled: Labeled, parameters: Mapping[str, Any]
+    ) -> bool:
+        """Return whether its cold start answers: it needs a model, or examples, and has none."""
+        if parameters.get("uncertainty", self.parameters.get("uncertainty")) == RANDOM:
+            return False
+        if "examples" in self.needs:
+            return parameters.get("examples_KD") is None and not len(labeled)
+        if "mc_probs" in self.needs and candidates.mc_probs_TNC is not None:
+            return False
+        return bool({"probs", "mc_probs"} & self.needs) and candidates.probs_NC is None
+
+    def require_needs(self, candidates: Candidates) -> None:
+        """Raise UnrankableInput where the caller has to give something more."""
+        if "embeddings" in self.needs and candidates.embeddings_ND is None:
+            raise UnrankableInput(f"strategy {self.name!r} needs embeddings_ND, which is None")
+        if "predict" in self.needs and candidates.predict is None:
+            raise UnrankableInput(
+                f"strategy {self.name!r} needs Candidates(predict=...), embeddings to probabilities"
+            )
 
 
 _PROBS, _EMBEDDINGS = "probs", "embeddings"
+_PREDICT, _MC_PROBS, _EXAMPLES = "predict", "mc_probs", "examples"
 _ROWS = (
     Strategy(
         "uherding",
@@ -99,6 +118,22 @@ _ROWS = (
         frozenset({_PROBS}),
         "The likeliest class is not likely. Worse than random with few labels.",
         "Lewis, Gale, SIGIR 1994",
+        cold_start="random",
+    ),
+    Strategy(
+        "bald",
+        simple.bald,
+        frozenset({_MC_PROBS}),
+        "Samples of the model disagree, each sure of its own answer.",
+        "Houlsby et al., arXiv:1112.5745; Gal, Islam, Ghahramani, ICML 2017",
+        cold_start="random",
+    ),
+    Strategy(
+        "power",
+        simple.power,
+        frozenset({_PROBS}),
+        "At random, in proportion to a power of the uncertainty.",
+        "Kirsch et al., TMLR 2023, arXiv:2106.12059",
         cold_start="random",
     ),
     Strategy(

@@ -6,13 +6,14 @@ row; zeros where there is only one class, since nothing can be mistaken then.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import MappingProxyType
 
 import numpy as np
 
-from ml_backend.errors import UnknownStrategy
-from strategies.arrays import FloatArray, IntArray
+from ml_backend.errors import UnknownStrategy, UnrankableInput
+from strategies import dropout
+from strategies.arrays import Candidates, FloatArray, IntArray
 
 CERTAIN = 0.02  # below this the model is sure; also the least weight that a region keeps
 
@@ -53,21 +54,90 @@ UNCERTAINTIES: MappingProxyType[str, Callable[[FloatArray], FloatArray]] = Mappi
     {"least_confidence": least_confidence, "margin": margin, "entropy": entropy}
 )
 RANDOM = "random"  # the seed's fourth: a value that the model has no part in
-NAMES = (*UNCERTAINTIES, RANDOM)
+BALD = "bald"  # of several samples of the model, not of one answer
+NAMES = (*UNCERTAINTIES, BALD, RANDOM)
 
 
-def score(
-    name: str, probs_NC: FloatArray | None, n_rows: int, rng: np.random.Generator
-) -> FloatArray | None:
+def score(name: str, candidates: Candidates, rng: np.random.Generator) -> FloatArray | None:
     """Return the uncertainty called `name` per row, or None where it needs a model and has none.
 
-    Raises UnknownStrategy.
+    Raises UnknownStrategy; UnrankableInput where "bald" has neither samples nor `predict`.
     """
     if name not in NAMES:
         raise UnknownStrategy(f"uncertainty={name!r} does not exist; there is {', '.join(NAMES)}")
     if name == RANDOM:
-        return rng.random(n_rows)
-    return None if probs_NC is None else UNCERTAINTIES[name](probs_NC)
+        return rng.random(len(candidates))
+    if name == BALD:
+        return disagreement(candidates, rng)
+    if candidates.probs_NC is None:
+        return None
+    if candidates.multi_label:
+        return per_label(UNCERTAINTIES[name], candidates.probs_NC)
+    return UNCERTAINTIES[name](candidates.probs_NC)
+
+
+def per_label(formula: Callable[[FloatArray], FloatArray], probs_NC: FloatArray) -> FloatArray:
+    """Return the mean over the labels, each a question of its own with the answers yes and no.
+
+    The mean, and not the largest: one noisy label would decide. For least confidence it is twice
+    the share of labels that the model is expected to get wrong.
+    """
+    n_rows, n_labels = probs_NC.shape
+    unsure_N = np.zeros(n_rows)
+    for label in range(n_labels):
+        yes_N = np.clip(probs_NC[:, label], 0.0, 1.0)
+        unsure_N += formula(np.stack([yes_N, 1.0 - yes_N], axis=1))
+    return unsure_N / n_labels
+
+
+def disagreement(
+    candidates: Candidates,
+    rng: np.random.Generator,
+    *,
+    n_samples: int = dropout.SAMPLES,
+    rate: float = dropout.RATE,
+) -> FloatArray | None:
+    """Return BALD over the given samples of the model, or else over dropout before the head.
+
+    None while there is no model. Raises UnrankableInput where samples can be had from nowhere.
+    """
+    if candidates.mc_probs_TNC is not None:
+        return bald(candidates.mc_samples(), candidates.multi_label)
+    if candidates.probs_NC is None:
+        return None
+    if candidates.predict is None or candidates.embeddings_ND is None:
+        raise UnrankableInput("bald needs mc_probs_TNC, or predict with embeddings_ND")
+    drawn = dropout.samples(candidates, rng, n_samples=n_samples, rate=rate)
+    return bald(drawn, candidates.multi_label)
+
+
+def bald(samples_TNC: Iterable[FloatArray], multi_label: bool = False) -> FloatArray:
+    """Return H(mean_t p_t) - mean_t H(p_t), H in units of log C: what the samples disagree about.
+
+    Houlsby et al., 2011; Gal, Islam, Ghahramani, 2017. Reads one sample at a time and holds none.
+    With several labels a task: the mean over the labels.
+    """
+    n_samples = 0
+    summed_NC: FloatArray = np.empty((0, 0))
+    entropies_N: FloatArray = np.empty(0)
+    for probs_NC in samples_TNC:
+        if not n_samples:
+            summed_NC, entropies_N = np.zeros(probs_NC.shape), np.zeros(len(probs_NC))
+        if probs_NC.shape != summed_NC.shape:
+            raise UnrankableInput(
+                f"mc_probs_TNC[{n_samples}] has shape {probs_NC.shape}: expected {summed_NC.shape}"
+            )
+        summed_NC += probs_NC
+        entropies_N += _entropy(probs_NC, multi_label)
+        n_samples += 1
+    if not n_samples:
+        raise UnrankableInput("mc_probs_TNC holds no sample")
+    gained_N = _entropy(summed_NC / n_samples, multi_label) - entropies_N / n_samples
+    return np.clip(gained_N, 0.0, 1.0)
+
+
+def _entropy(probs_NC: FloatArray, multi_label: bool) -> FloatArray:
+    return per_label(entropy, probs_NC) if multi_label else entropy(probs_NC)
 
 
 def two_likeliest(probs_KC: FloatArray) -> tuple[IntArray, FloatArray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from strategies import Candidates, Labeled
@@ -14,7 +16,10 @@ def blobs(n: int, *, n_classes: int = 4, dim: int = 8, seed: int = 0) -> tuple[C
     classes_N = rng.integers(n_classes, size=n)
     embeddings_ND = (centres_CD[classes_N] + rng.normal(size=(n, dim))).astype(np.float32)
     labels_M = np.arange(n_classes)
-    candidates = Candidates(1000 + np.arange(n), some_probs(n, n_classes, rng), embeddings_ND)
+    probs_NC = some_probs(n, n_classes, rng)
+    candidates = Candidates(
+        1000 + np.arange(n), probs_NC, embeddings_ND, predict=linear_head(dim, n_classes)
+    )
     return candidates, Labeled(centres_CD.astype(np.float32), labels_M)
 
 
@@ -23,11 +28,20 @@ def some_probs(n: int, n_classes: int, rng: np.random.Generator) -> np.ndarray:
     return rng.dirichlet(np.full(n_classes, 0.5), size=n).astype(np.float32)
 
 
+def linear_head(dim: int, n_classes: int, seed: int = 0) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from embeddings to probabilities, with random weights."""
+    weights_DC = np.random.default_rng(seed).normal(size=(dim, n_classes)) / np.sqrt(dim)
+
+    def probs(embeddings_KD: np.ndarray) -> np.ndarray:
+        """Return the softmax of a linear map of each row's direction."""
+        lengths_K1 = np.linalg.norm(embeddings_KD.astype(np.float64), axis=1, keepdims=True)
+        rows_KD = embeddings_KD / np.where(lengths_K1 > 0, lengths_K1, 1.0)
+        shares_KC = np.exp(4 * rows_KD @ weights_DC)
+        return shares_KC / shares_KC.sum(axis=1, keepdims=True)
+
+    return probs
+
+
 def shuffled(candidates: Candidates, rows: np.ndarray) -> Candidates:
     """Return the same pool with its rows in another order."""
-    probs_NC, embeddings_ND = candidates.probs_NC, candidates.embeddings_ND
-    return Candidates(
-        candidates.task_ids_N[rows],
-        None if probs_NC is None else probs_NC[rows],
-        None if embeddings_ND is None else embeddings_ND[rows],
-    )
+    return candidates.take(rows)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from ml_backend.errors import ConfigurationError, UnknownStrategy, UnrankableInput
 from strategies import STRATEGIES, Candidates, Labeled, Ranking, rank
-from tests.unit.strategies.pools import blobs, shuffled, some_probs
+from tests.unit.strategies.pools import blobs, linear_head, shuffled, some_probs
 
 every_strategy = pytest.mark.parametrize("name", STRATEGIES)
 with_and_without_model = pytest.mark.parametrize("model", [True, False], ids=["model", "no model"])
@@ -25,7 +27,15 @@ def ranked(
 
 
 def without_model(candidates: Candidates) -> Candidates:
-    return Candidates(candidates.task_ids_N, None, candidates.embeddings_ND)
+    return replace(candidates, probs_NC=None, predict=None)
+
+
+def with_head(ids_N: np.ndarray, probs_NC: np.ndarray | None, rows_ND: np.ndarray) -> Candidates:
+    """Return a pool whose model, where there is one, can be asked about other embeddings."""
+    if probs_NC is None:
+        return Candidates(ids_N, None, rows_ND)
+    head = linear_head(rows_ND.shape[1], probs_NC.shape[1])
+    return Candidates(ids_N, probs_NC, rows_ND, predict=head)
 
 
 def assert_total_order(ranking: Ranking, n: int, head: int) -> None:
@@ -112,9 +122,8 @@ def test_copies_wait_until_each_image_had_its_turn(name: str, model: bool) -> No
     image_of_row = rng.permutation(np.repeat(np.arange(40), 5))
     images_ID = rng.normal(size=(40, 16)).astype(np.float32)
     probs_IC = some_probs(40, 4, rng)
-    candidates = Candidates(
-        np.arange(200), probs_IC[image_of_row] if model else None, images_ID[image_of_row]
-    )
+    probs_NC = probs_IC[image_of_row] if model else None
+    candidates = with_head(np.arange(200), probs_NC, images_ID[image_of_row])
     ranking = ranked(name, candidates, Labeled.none(16), head=40)
     assert len(set(image_of_row[ranking.order[:40]].tolist())) == 40
 
@@ -158,7 +167,7 @@ def degenerate_embeddings() -> dict[str, np.ndarray]:
 def test_degenerate_embeddings_are_ranked(name: str, model: bool, case: str) -> None:
     embeddings_ND = degenerate_embeddings()[case]
     probs_NC = some_probs(30, 4, np.random.default_rng(3)) if model else None
-    candidates = Candidates(np.arange(30), probs_NC, embeddings_ND)
+    candidates = with_head(np.arange(30), probs_NC, embeddings_ND)
     labeled = Labeled(embeddings_ND[:2], np.array([0, 0]))
     assert_total_order(ranked(name, candidates, labeled), 30, 20)
 
@@ -171,9 +180,9 @@ def test_degenerate_embeddings_are_ranked(name: str, model: bool, case: str) -> 
 )
 def test_extreme_probabilities_are_ranked(name: str, probs_C: list[float]) -> None:
     candidates, _ = blobs(30)
-    candidates = Candidates(
-        candidates.task_ids_N, np.tile(probs_C, (30, 1)), candidates.embeddings_ND
-    )
+    assert candidates.embeddings_ND is not None
+    probs_NC = np.tile(probs_C, (30, 1))
+    candidates = with_head(candidates.task_ids_N, probs_NC, candidates.embeddings_ND)
     assert_total_order(ranked(name, candidates, Labeled.none(8)), 30, 20)
 
 
@@ -211,8 +220,8 @@ def test_unknown_strategy_is_answered_with_those_that_exist() -> None:
 
 def test_unknown_uncertainty_is_answered_with_those_that_exist() -> None:
     candidates, labeled = blobs(10)
-    with pytest.raises(UnknownStrategy, match=r"'bald'.*least_confidence, margin, entropy, random"):
-        ranked("top_n", candidates, labeled, uncertainty="bald")
+    with pytest.raises(UnknownStrategy, match=r"'doubt'.*margin, entropy, bald, random"):
+        ranked("top_n", candidates, labeled, uncertainty="doubt")
 
 
 @pytest.mark.parametrize(
