@@ -7,7 +7,7 @@ import dataclasses
 import click
 
 from scripts.commands.doctor import print_findings
-from scripts.commands.rounds import run_now, summary
+from scripts.commands.rounds import claimed, run_now, summary
 from scripts.commands.shell import (
     Shell,
     as_json,
@@ -76,7 +76,9 @@ def detach(shell: Shell, project_id: int, yes: bool, as_json: bool) -> None:
     project = require(store.get_project(project_id), f"project {project_id} is not connected here")
     if not yes and not as_json:
         click.confirm(f"Disconnect project {project_id} ({project.title})?", abort=True)
-    gone = connecting.detach(wiring.surroundings(settings, store, project_id), project)
+    around = wiring.surroundings(settings, store, project_id)
+    with claimed(store, project_id, "detach"):  # a round at work would switch the queue back
+        gone = connecting.detach(around, project)
     if as_json:
         print_json({"project": project_id, **dataclasses.asdict(gone)})
     else:

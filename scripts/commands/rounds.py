@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
@@ -24,17 +25,31 @@ def run_now(
 ) -> Any:
     """Claim the project, run a round in this process and return it (a `rounds.Round`)."""
     from ml_backend import wiring
-    from ml_backend.jobs.trainer import kept_claim, run_claimed, trainer_name
+    from ml_backend.jobs.trainer import run_claimed
     from ml_backend.rounds import Mode
 
-    store.mark_dirty(project_id, "sync", _now())
-    claim = _claim(store, project_id, trainer_name())
     workbench = wiring.workbench_factory(settings, store, on_progress)
+    with claimed(store, project_id, "sync") as (claim, still_ours):
+        bench = workbench(project_id, still_ours)
+        previous = wiring.last_results(settings)(project_id)
+        return run_claimed(bench, claim, previous, lambda: False, Mode(**mode))
+
+
+@contextmanager
+def claimed(
+    store: Store, project_id: int, reason: str
+) -> Iterator[tuple[Claim, Callable[[], None]]]:
+    """Keep every trainer away from the project meanwhile; yield the claim and `still_ours`.
+
+    Waits for a round that is at work. Where the block fails, the claim is given back undone.
+    """
+    from ml_backend.jobs.trainer import kept_claim, trainer_name
+
+    store.mark_dirty(project_id, reason, _now())
+    claim = _claim(store, project_id, reason, trainer_name())
     try:
         with kept_claim(store, claim, _now) as still_ours:
-            bench = workbench(project_id, still_ours)
-            previous = wiring.last_results(settings)(project_id)
-            return run_claimed(bench, claim, previous, lambda: False, Mode(**mode))
+            yield claim, still_ours
     except BaseException:  # an interrupt too: the trainer should not have to wait for the lease
         store.abandon(claim, _now())
         raise
@@ -51,7 +66,7 @@ def summary(done: Any) -> dict[str, Any]:
     }
 
 
-def _claim(store: Store, project_id: int, owner: str) -> Claim:
+def _claim(store: Store, project_id: int, reason: str, owner: str) -> Claim:
     from ml_backend.jobs.trainer import LEASE_S
 
     end = time.monotonic() + WAIT_FOR_CLAIM_S
@@ -60,7 +75,7 @@ def _claim(store: Store, project_id: int, owner: str) -> Claim:
         if claim is not None:
             return claim
         if not store.is_dirty(project_id):  # the trainer has just answered it
-            store.mark_dirty(project_id, "sync", _now())
+            store.mark_dirty(project_id, reason, _now())
         time.sleep(0.2)
     raise LeaseLost(
         f"project {project_id}: a trainer has been at work on it for {WAIT_FOR_CLAIM_S:.0f} s; "
