@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from ml_backend.errors import ConfigurationError
+from ml_backend.errors import ActiveLabelerError, ConfigurationError
 from ml_backend.jobs.store import ConnectedProject, Store
 from ml_backend.labelstudio.connection import Connection
 from ml_backend.labelstudio.labeling_config import hash_of, parse_control
@@ -54,7 +54,7 @@ def connect(around: Surroundings, backend_url: str, control_name: str | None) ->
     before = _known(around, facts.project_id)
     name = control_name or (before.control.from_name if before else None)
     control = parse_control(facts.label_config, name)
-    secret = _kept_secret(around, before, backend_url) or secrets.token_urlsafe(32)
+    secret = _kept_secret(around, before) or secrets.token_urlsafe(32)
     project = ConnectedProject(
         project_id=facts.project_id,
         label_studio_url=around.label_studio_url,
@@ -72,9 +72,12 @@ def connect(around: Surroundings, backend_url: str, control_name: str | None) ->
     )
     # Label Studio calls the backend while it is being registered: it must be known by then.
     around.store.save_project(project)
-    if before and before.backend_url != backend_url:
-        around.connection.remove(before.backend_id, before.webhook_id)
-    ids = around.connection.ensure(backend_url, secret)
+    try:
+        ids = around.connection.ensure(backend_url, secret)
+    except ActiveLabelerError:
+        if before:  # an address that cannot be used must not end a connection that works
+            around.store.save_project(before)
+        raise
     around.store.update_project(
         project.project_id, webhook_id=ids.webhook_id, backend_id=ids.backend_id
     )
@@ -148,11 +151,9 @@ def _known(around: Surroundings, project_id: int) -> ConnectedProject | None:
     return project
 
 
-def _kept_secret(
-    around: Surroundings, before: ConnectedProject | None, backend_url: str
-) -> str | None:
+def _kept_secret(around: Surroundings, before: ConnectedProject | None) -> str | None:
     """Return the secret that our webhook carries, if it is still the one that we gave it."""
-    if before is None or before.webhook_id is None or before.backend_url != backend_url:
+    if before is None or before.webhook_id is None:
         return None
     secret = around.connection.secret_of(before.webhook_id)
     return secret if secret and sha256_of(secret) == before.secret_sha256 else None

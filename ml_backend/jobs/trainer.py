@@ -87,7 +87,9 @@ class Trainer:
         if claim is not None:
             self.work_on(claim)
             return True
-        return any([self._chores(project.project_id) for project in self.store.projects()])
+        # A project without a webhook is one whose `connect` did not come through.
+        connected = [each.project_id for each in self.store.projects() if each.webhook_id]
+        return any([self._chores(project_id) for project_id in connected])
 
     def work_on(self, claim: Claim) -> None:
         """Run the claimed round to its end: the order, then what follows behind the front."""

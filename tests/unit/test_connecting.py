@@ -84,6 +84,23 @@ def test_a_refused_connection_can_be_detached(around: Surroundings) -> None:
     assert around.store.projects() == []
 
 
+def test_an_address_that_is_refused_leaves_the_connection_that_works(around: Surroundings) -> None:
+    first = connect(around, URL, None)
+    hooks = dict(around.connection.hooks)
+    around.connection.refusal = ConfigurationError("nobody answers there")
+    with pytest.raises(ConfigurationError):
+        connect(around, "http://127.0.0.1:1", None)
+    assert around.store.get_project(1) == first
+    assert around.connection.hooks == hooks
+
+
+def test_moving_to_another_address_keeps_the_secret(around: Surroundings) -> None:
+    first = connect(around, URL, None)
+    moved = connect(around, "http://127.0.0.1:9091", None)
+    assert moved.backend_url == "http://127.0.0.1:9091"
+    assert moved.secret_sha256 == first.secret_sha256
+
+
 def test_an_unsupported_config_is_refused_before_anything_is_noted(around: Surroundings) -> None:
     around.reader.label_config = '<View><Text name="t" value="$t"/></View>'
     with pytest.raises(UnsupportedLabelingConfig):
