@@ -9,8 +9,10 @@ Knows numpy. Must not know Label Studio, Flask, torch models or where the arrays
 
 from strategies.arrays import Candidates, Labeled
 from strategies.clusters import cluster_pool
+from strategies.explain import Explanation, explain
 from strategies.ranking import Ranking, rank
 from strategies.reasons import Reason
+from strategies.repair import repair
 from strategies.table import STRATEGIES, Strategy
 from strategies.uncertainty import UNCERTAINTIES
 
@@ -18,10 +20,13 @@ __all__ = [
     "STRATEGIES",
     "UNCERTAINTIES",
     "Candidates",
+    "Explanation",
     "Labeled",
     "Ranking",
     "Reason",
     "Strategy",
     "cluster_pool",
+    "explain",
     "rank",
+    "repair",
 ]

@@ -15,6 +15,7 @@ from strategies.geometry import Directions
 from strategies.query import Picks, Query
 from strategies.uncertainty import CERTAIN
 
+PICKED, IN_TURN, CERTAIN_TAIL, REPEATS = range(4)  # the parts of an order
 NEAR_DUPLICATE = 0.98  # cosine of two directions above which a task repeats another
 _MEAN_SAMPLE = 2048
 _MOST_UNCACHED_CLUSTERS = 256  # a fifth of the time of a thousand, when made for one ranking
@@ -27,15 +28,17 @@ def complete(
     rng: np.random.Generator,
     clusters_N: IntArray | None,
     near_duplicate: float,
-) -> IntArray:
-    """Return all pool rows: the picks, and behind them everything else."""
+) -> tuple[IntArray, IntArray]:
+    """Return all pool rows, the picks and behind them everything else, and the part of each row."""
+    parts_N = np.full(query.size, IN_TURN, dtype=np.int64)
+    parts_N[picks.rows_K] = PICKED
     rest_R = np.setdiff1d(np.arange(query.size), picks.rows_K, assume_unique=True)
     unsure_R = None if picks.uncertainty_N is None else picks.uncertainty_N[rest_R]
     tie_R = rng.permutation(len(rest_R)) if unsure_R is None else np.arange(len(rest_R))
     falling_R = np.zeros(len(rest_R)) if unsure_R is None else -unsure_R
     if query.candidates.embeddings_ND is None or not rest_R.size:
         behind = np.lexsort((tie_R, falling_R))
-        return np.concatenate([picks.rows_K, rest_R[behind]])
+        return np.concatenate([picks.rows_K, rest_R[behind]]), parts_N
     if clusters_N is None:
         n_clusters = min(_MOST_UNCACHED_CLUSTERS, max(query.size // CLUSTER_SIZE, 1))
         clusters_N = cluster_pool(query.embeddings_ND, rng, n_clusters=n_clusters)
@@ -43,9 +46,10 @@ def complete(
         query, picks.rows_K, rest_R, np.lexsort((tie_R, falling_R)), clusters_N, near_duplicate
     )
     certain_R = np.zeros(len(rest_R), bool) if unsure_R is None else unsure_R < CERTAIN
-    tail_R = np.where(repeats_R, 2, certain_R.astype(np.int64))
-    behind = np.lexsort((tie_R, falling_R, turn_R, tail_R))
-    return np.concatenate([picks.rows_K, rest_R[behind]])
+    part_R = np.where(repeats_R, REPEATS, np.where(certain_R, CERTAIN_TAIL, IN_TURN))
+    parts_N[rest_R] = part_R
+    behind = np.lexsort((tie_R, falling_R, turn_R, part_R))
+    return np.concatenate([picks.rows_K, rest_R[behind]]), parts_N
 
 
 def _turns_and_repeats(
@@ -98,9 +102,7 @@ def _repeats(
     near_duplicate: float,
 ) -> BoolArray:
     """Return which remaining rows nearly equal a labeled or picked one of their own cluster."""
-    step = -(-query.size // _MEAN_SAMPLE)
-    sample = query.embeddings_ND[::step]
-    directions = Directions.around(sample, query.labeled.embeddings_MD, query.size)
+    directions = pool_directions(query)
     taken_TD = directions.of(taken_TD)
     repeats_R = np.zeros(len(rest_R), dtype=bool)
     by_cluster = np.argsort(rest_cluster_R, kind="stable")
@@ -113,6 +115,12 @@ def _repeats(
             alike = rows_D @ taken_TD[taken_cluster_T == cluster].T
             repeats_R[members] = alike.max(axis=1) > near_duplicate
     return repeats_R
+
+
+def pool_directions(query: Query) -> Directions:
+    """Return directions around the mean of the pool, seen through a regular sample of it."""
+    sample = query.embeddings_ND[:: -(-query.size // _MEAN_SAMPLE)]
+    return Directions.around(sample, query.labeled.embeddings_MD, query.size)
 
 
 def priorities(n: int) -> FloatArray:

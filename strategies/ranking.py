@@ -2,18 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from ml_backend.errors import ConfigurationError, UnrankableInput
-from strategies.arrays import Candidates, FloatArray, IntArray, Labeled, require_compatible
+from strategies.arrays import (
+    BoolArray,
+    Candidates,
+    FloatArray,
+    IntArray,
+    Labeled,
+    require_compatible,
+)
 from strategies.order import NEAR_DUPLICATE, complete, priorities
-from strategies.query import Query
-from strategies.reasons import Reason, reasons_for_head
-from strategies.table import find_strategy
+from strategies.query import Picks, Query
+from strategies.reasons import Reason, reason_behind, reasons_for_head
+from strategies.table import Strategy, find_strategy
 from strategies.weights import task_weights
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Memory:
+    """What a ranking was made of, so that it can be repaired and explained.
+
+    Rows here are those of the pool sorted by task id; rows_N maps them to the caller's. picks,
+    order_N and parts_N are the ranking's as it was made; covered_N what repairs have covered since.
+    """
+
+    query: Query
+    strategy: Strategy
+    cold: bool
+    rows_N: IntArray
+    picks: Picks
+    order_N: IntArray
+    parts_N: IntArray
+    covered_N: BoolArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -24,6 +49,7 @@ class Ranking:
     to 0.0, strictly decreasing. reasons[i] belongs to order[i], for the head only.
     uncertainty_N: per pool row, in [0, 1], as the strategy saw it, or None where it saw none.
     strategy: what answered, which is the cold start of the one asked for while there is no model.
+    memory: for `repair` and `explain`; keeps the inputs alive. None for an empty pool.
     """
 
     order: IntArray
@@ -32,6 +58,7 @@ class Ranking:
     uncertainty_N: FloatArray | None
     strategy: str
     cold_start: bool
+    memory: Memory | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         """Return N."""
@@ -81,20 +108,46 @@ def rank(
     query = Query(candidates, labeled, head, for_head, weights_N, clusters_N)
     taken = strategy.parameters
     picks = strategy.pick(query, **{key: parameters[key] for key in parameters if key in taken})
-    order_N = complete(
+    order_N, parts_N = complete(
         query, picks, rng=for_body, clusters_N=clusters_N, near_duplicate=near_duplicate
     )
-    reasons = reasons_for_head(
-        query, picks, order_N[: query.head].tolist(), cold=cold, kind=strategy.kind
-    )
+    nothing_N = np.zeros(len(order_N), dtype=bool)
+    memory = Memory(query, strategy, cold, rows_N, picks, order_N, parts_N, nothing_N)
+    return assemble(memory, picks, order_N)
+
+
+def assemble(memory: Memory, picks: Picks, order_N: IntArray) -> Ranking:
+    """Return the ranking with this order, whose head is these picks."""
+    n_open = len(order_N) - int(memory.covered_N.sum())
+    head_rows = order_N[: min(memory.query.head, n_open)].tolist()
     return Ranking(
-        rows_N[order_N],
+        memory.rows_N[order_N],
         priorities(len(order_N)),
-        reasons,
-        _by_pool_row(picks.uncertainty_N, rows_N),
-        strategy.name,
-        cold,
+        reasons_for_head(
+            memory.query, picks, head_rows, cold=memory.cold, kind=memory.strategy.kind
+        ),
+        _by_pool_row(picks.uncertainty_N, memory.rows_N),
+        memory.strategy.name,
+        memory.cold,
+        memory,
     )
+
+
+def reason_at(ranking: Ranking, place: int) -> Reason:
+    """Return why a task stands at this place of a ranking that is not empty."""
+    if place < len(ranking.reasons):
+        return ranking.reasons[place]
+    memory = ranking.memory
+    assert memory is not None  # there is a place
+    row = sorted_row(memory, int(ranking.order[place]))
+    covered = bool(memory.covered_N[row])
+    part = int(memory.parts_N[row])
+    return reason_behind(memory.query, memory.picks, row, part=part, covered=covered)
+
+
+def sorted_row(memory: Memory, pool_row: int) -> int:
+    """Return which row of the pool sorted by task id a pool row is."""
+    return int(np.flatnonzero(memory.rows_N == pool_row)[0])
 
 
 def _by_task_id(

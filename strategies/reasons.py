@@ -5,18 +5,34 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from strategies.order import CERTAIN_TAIL, IN_TURN, PICKED, REPEATS
 from strategies.query import Picks, Query
 from strategies.uncertainty import two_likeliest
 
+_SAID = {
+    "random": "drawn at random",
+    "fills": "much like tasks that are labeled or come earlier",
+    "far": "unlike anything labeled or earlier in the queue",
+    "typical": "typical of a group of tasks",
+    "informative": "would move the model much",
+    "similar": "looks like the examples",
+    "turn": "comes when its part of the pool has its turn",
+    "certain": "the model is sure of it",
+    "repeats": "nearly the same as a task that is labeled or comes earlier",
+    "covered": "labeled, held or skipped since the queue was made",
+}
 _SURE = 0.8  # with the likeliest class this far ahead, "hesitates" would be untrue
+_KIND_OF_PART = {PICKED: "fills", IN_TURN: "turn", CERTAIN_TAIL: "certain", REPEATS: "repeats"}
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
     """Why one task is in the head of the queue.
 
-    kind: covers (it stands for much that is open), uncertain, random, or fills (nothing is left
-    to gain; it takes its turn). classes and probs: the two likeliest, empty without a model.
+    kind: covers (it stands for much that is open), uncertain, random, far, typical, informative,
+    similar (to the examples), or fills (nothing is left to gain; it takes its turn). Behind the
+    head: turn (of its part of the pool), certain, repeats, or covered (labeled, held or skipped
+    since the ranking was made). classes and probs: the two likeliest, empty without a model.
     coverage: share of what is still open that it stands for, in [0, 1].
     """
 
@@ -37,11 +53,7 @@ class Reason:
         start = "no model yet: " if self.cold_start else ""
         if self.kind == "covers":
             return f"{start}stands for {_percent(self.coverage or 0.0)} of what is still open"
-        if self.kind == "random":
-            return f"{start}drawn at random"
-        if self.kind == "fills":
-            return f"{start}much like tasks that are labeled or come earlier"
-        return ""
+        return f"{start}{_SAID[self.kind]}" if self.kind in _SAID else ""
 
     def _doubt(self, class_names: Sequence[str] | None) -> str:
         if not self.classes or self.kind == "random":
@@ -77,6 +89,18 @@ def reasons_for_head(
             cold_start=cold,
         )
         for place, row in enumerate(head_rows)
+    )
+
+
+def reason_behind(query: Query, picks: Picks, row: int, *, part: int, covered: bool) -> Reason:
+    """Return why a task stands behind the head, from the part of the order that it belongs to."""
+    classes_1, probs_1 = _likeliest(query, [row])
+    unsure_N = picks.uncertainty_N
+    return Reason(
+        kind="covered" if covered else _KIND_OF_PART[part],
+        uncertainty=None if unsure_N is None else float(unsure_N[row]),
+        classes=classes_1[0],
+        probs=probs_1[0],
     )
 
 
