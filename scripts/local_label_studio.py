@@ -101,6 +101,11 @@ class LocalLabelStudio:
         return self.data_dir / LOG_NAME
 
     @property
+    def pid(self) -> int | None:
+        """The server's process, which leads a group of its own; None where it does not run."""
+        return self._process.pid if self._process is not None else None
+
+    @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 

@@ -6,11 +6,13 @@ label studio → project of images → backend → connect → trainer → (orac
 from __future__ import annotations
 
 import fcntl
+import os
 import shutil
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 
@@ -89,27 +91,27 @@ def demo(
     if fresh:
         _delete(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(folder), _sigterm_as_ctrl_c(), ExitStack() as everything:
+    with _one_at_a_time(folder) as lock, _sigterm_as_ctrl_c(), ExitStack() as everything:
         try:
-            _show(everything, folder, images, annotate, pace, then_stop)
+            stage = _stage(everything, folder, lock, images)
+            _show(everything, stage, annotate, pace, then_stop)
         except KeyboardInterrupt:
             console.print("\nStopping. The next start goes on from here.")
         except EXPECTED as error:
             raise click.ClickException(str(error)) from error
 
 
-def _show(
-    everything: ExitStack,
-    folder: Path,
-    images: Path | None,
-    annotate: int | None,
-    pace: float,
-    then_stop: bool,
-) -> None:
+def _stage(everything: ExitStack, folder: Path, lock: int, images: Path | None) -> Stage:
+    """Start Label Studio, with the images of this demo at hand."""
     memory = recall(folder)
     shown = _images(folder, memory, images)
-    studio = _label_studio(everything, folder, memory)
-    stage = Stage(folder, memory, shown, studio, console)
+    studio = _label_studio(everything, folder, lock, memory)
+    return Stage(folder, lock, memory, shown, studio, console)
+
+
+def _show(
+    everything: ExitStack, stage: Stage, annotate: int | None, pace: float, then_stop: bool
+) -> None:
     furnish(stage)
     settings = _settings(stage)
     trainer = _backend(everything, stage, settings)
@@ -134,16 +136,23 @@ def _delete(folder: Path) -> None:
 
 
 @contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock; two demos on one database would harm each other."""
-    with (folder / "lock").open("w") as lock:
+def _one_at_a_time(folder: Path) -> Iterator[int]:
+    """Hold the folder's lock; two demos on one database would harm each other.
+
+    Backend and trainer inherit the descriptor that this yields, so that what a killed demo left
+    running is noticed too. The file names the processes.
+    """
+    with (folder / "lock").open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            left = " ".join((folder / "lock").read_text().split())
             raise click.ClickException(
-                f"another demo runs in {folder}. Stop it (Ctrl-C there), or take --folder"
+                f"another demo runs in {folder}, or the servers of one that was killed. Stop it "
+                f"with Ctrl-C there, or end them with: kill {left}; or take --folder"
             ) from None
-        yield
+        lock.truncate(0)
+        yield lock.fileno()
 
 
 @contextmanager
@@ -175,7 +184,9 @@ def _images(folder: Path, memory: Memory, asked: Path | None) -> DemoImages:
     return read_images(Path(memory.images))
 
 
-def _label_studio(everything: ExitStack, folder: Path, memory: Memory) -> LocalLabelStudio:
+def _label_studio(
+    everything: ExitStack, folder: Path, lock: int, memory: Memory
+) -> LocalLabelStudio:
     memory.label_studio_port = _port("Label Studio", memory.label_studio_port)
     studio = LocalLabelStudio(
         executable=find_label_studio(),
@@ -189,6 +200,7 @@ def _label_studio(everything: ExitStack, folder: Path, memory: Memory) -> LocalL
     everything.callback(studio.stop)
     with console.status("Label Studio starts (about a minute the first time) ..."):
         studio.start()
+    os.write(lock, f"{studio.pid}\n".encode())
     return studio
 
 
@@ -224,9 +236,10 @@ def _backend(everything: ExitStack, stage: Stage, settings: Settings) -> Child:
         "ACTIVE_LABELER_BACKBONE": settings.backbone,
     }
     url = f"http://127.0.0.1:{settings.port}"
-    backend = everything.enter_context(running("backend", ["serve"], stage.folder, environment))
+    start = partial(running, folder=stage.folder, environment=environment, lock=stage.lock)
+    backend = everything.enter_context(start("backend", ["serve"]))
     wait_until_it_answers(backend, f"{url}/health")
-    trainer = everything.enter_context(running("trainer", ["train"], stage.folder, environment))
+    trainer = everything.enter_context(start("trainer", ["train"]))
     connect = ["connect", "--project", str(stage.memory.project_id), "--backend-url", url]
     run_to_the_end(connect, stage.folder, environment)
     return trainer

@@ -41,12 +41,12 @@ class Child:
 
 @contextmanager
 def running(
-    name: str, arguments: list[str], folder: Path, environment: Mapping[str, str]
+    name: str, arguments: list[str], folder: Path, environment: Mapping[str, str], lock: int
 ) -> Iterator[Child]:
     """Run `active-labeler ARGUMENTS` in `folder` while the block runs, then end it.
 
     In a process group of its own, so that Ctrl-C reaches the demo alone and the demo decides the
-    order in which things end.
+    order in which things end. The child holds the descriptor `lock` for as long as it lives.
     """
     log = folder / f"{name}.log"
     with log.open("ab") as output:
@@ -58,7 +58,9 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            pass_fds=(lock,),
         )
+    os.write(lock, f"{process.pid}\n".encode())
     try:
         yield Child(name, process, log)
     finally:

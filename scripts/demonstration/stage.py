@@ -17,6 +17,7 @@ class Stage:
     """A running Label Studio, the images that are shown in it, and what is remembered of it."""
 
     folder: Path
+    lock: int  # descriptor of the folder's lock
     memory: Memory
     images: DemoImages
     studio: LocalLabelStudio

@@ -82,7 +82,8 @@ def test_a_port_that_is_taken_gives_way_to_the_next() -> None:
 
 def test_a_command_that_ends_is_reported_with_its_log(tmp_path: Path) -> None:
     with (
-        processes.running("backend", ["no-such-command"], tmp_path, {}) as child,
+        (tmp_path / "lock").open("w") as lock,
+        processes.running("backend", ["no-such-command"], tmp_path, {}, lock.fileno()) as child,
         pytest.raises(click.ClickException, match="No such command"),
     ):
         processes.wait_until_it_answers(child, "http://127.0.0.1:1/health")
