@@ -102,7 +102,6 @@ class LocalLabelStudio:
 
     @property
     def pid(self) -> int | None:
-        """The server's process, which leads a group of its own; None where it does not run."""
         return self._process.pid if self._process is not None else None
 
     @property
@@ -152,9 +151,8 @@ class LocalLabelStudio:
         return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
 
     def _command(self) -> list[str]:
-        command = [str(self.executable), "start", "--no-browser"]
-        command += ["--internal-host", "127.0.0.1", "--port", str(self.port)]
-        return [*command, "--username", self.username]
+        words = f"start --no-browser --internal-host 127.0.0.1 --port {self.port} --username"
+        return [str(self.executable), *words.split(), self.username]
 
     def _environment(self) -> dict[str, str]:
         ours = {
