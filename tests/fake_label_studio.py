@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from ml_backend.errors import LabelStudioError, LabelStudioNotFound, PublishMismatch
-from ml_backend.labelstudio.labeling_queue import UNCERTAINTY_SAMPLING, Written, score_of
+from ml_backend.labelstudio.labeling_queue import UNCERTAINTY_SAMPLING, score_of
+from ml_backend.labelstudio.prediction_writer import Written
 from ml_backend.labelstudio.projects import ProjectFacts
 from ml_backend.records import Annotation, ChoiceControl, ProjectSettings, QueueEntry, Task
 
@@ -213,8 +214,12 @@ class FakeLabelStudio:
 class FakeQueue:
     """The labeling queue of a FakeLabelStudio."""
 
-    def __init__(self, server: FakeLabelStudio, classes: Sequence[str]) -> None:
+    def __init__(
+        self, server: FakeLabelStudio, classes: Sequence[str], rows_at_once: int | None = None
+    ) -> None:
+        """`rows_at_once`: from how many rows on one import is cheaper; None: never."""
         self.server = server
+        self.rows_at_once = rows_at_once
         self._classes = classes
 
     def write(self, entries: Sequence[QueueEntry], version: str) -> Written:
@@ -275,8 +280,8 @@ class FakeQueue:
         ]
         return len(found)
 
-    def has_efficient_import(self) -> bool:
-        return False
+    def writes_at_once(self, n_rows: int) -> bool:
+        return self.rows_at_once is not None and n_rows >= self.rows_at_once
 
     def served_order(self, limit: int) -> list[int]:
         return self.server.served_order(limit)

@@ -1,18 +1,21 @@
 """HTTP with Label Studio: authentication, timeouts, retries and errors in one place.
 
-Plain JSON over httpx. Label Studio's SDK is not used: it lacks half of the calls that are needed
-here, parses every task into models, and repeats writes by itself. Knows no project, task or
+Label Studio's SDK keeps the tokens and makes the calls that it has; what it lacks is plain JSON,
+signed by the same SDK client and sent over the same connections. Knows no project, task or
 prediction.
 """
 
 from __future__ import annotations
 
+import re
+import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import httpx
+from pydantic import SecretStr
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 from ml_backend.errors import (
@@ -23,12 +26,24 @@ from ml_backend.errors import (
     LabelStudioUnreachable,
 )
 
+if TYPE_CHECKING:  # over a second (pandas); `--help` and the web process do without
+    from label_studio_sdk import LabelStudio
+    from label_studio_sdk.core.api_error import ApiError
+    from label_studio_sdk.core.http_response import HttpResponse
+    from label_studio_sdk.core.parse_error import ParsingError
+    from label_studio_sdk.core.request_options import RequestOptions
+
+    SdkCall = Callable[[LabelStudio, RequestOptions], HttpResponse[Any]]
+
 TokenKind = Literal["personal access token", "legacy token"]
 
 READ_ATTEMPTS = 3
 RETRY_WAIT = wait_exponential(multiplier=0.2, max=2.0)  # seconds
 MAX_DETAIL_CHARS = 300
 WORTH_ANOTHER_TRY = frozenset({408, 425, 429})
+EXCHANGE = "/api/token/refresh/"
+# Personal access tokens and the access tokens that they buy are all JWTs.
+JWT = re.compile(r"\bey[\w-]+\.[\w-]+\.[\w-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,72 +54,14 @@ class Reply:
     body: Any
 
 
-class Signature(httpx.Auth):
-    """Signs requests with a token of either kind.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, before it is judged; `body` is text where it is no JSON."""
 
-    A personal access token cannot be used as it is: it buys access tokens that live for minutes.
-    One is bought when there is none, and again when it is refused.
-    """
-
-    requires_response_body = True
-
-    def __init__(self, url: str, token: str) -> None:
-        self._refresh_url = f"{url}/api/token/refresh/"
-        self._token = token
-        self._access = ""
-        self.kind: TokenKind = _kind_of(token)
-
-    def auth_flow(self, request: httpx.Request) -> Generator[httpx.Request, httpx.Response, None]:
-        """Sign a request, and once more where the access token has run out."""
-        if not self.bought:
-            self._buy((yield self._purchase()))
-        request.headers["Authorization"] = self.header()
-        response = yield request
-        if response.status_code == 401 and self.kind == "personal access token":
-            self._buy((yield self._purchase()))
-            request.headers["Authorization"] = self.header()
-            yield request
-
-    @property
-    def bought(self) -> bool:
-        """Whether `header` can be used: a legacy token always, another once it bought access."""
-        return self.kind == "legacy token" or bool(self._access)
-
-    def header(self) -> str:
-        """Return the value of the Authorization header."""
-        if self.kind == "legacy token":
-            return f"Token {self._token}"
-        return f"Bearer {self._access}"
-
-    def scrubbed(self, text: str) -> str:
-        """Return text without the tokens."""
-        for secret in filter(None, (self._token, self._access)):
-            text = text.replace(secret, "***")
-        return text
-
-    def forget(self) -> None:
-        """Drop the access token: the next request buys another."""
-        self._access = ""
-
-    def _purchase(self) -> httpx.Request:
-        return httpx.Request("POST", self._refresh_url, json={"refresh": self._token})
-
-    def _buy(self, answer: httpx.Response) -> None:
-        if answer.status_code >= 500:
-            raise LabelStudioUnreachable(f"{self._refresh_url}: {answer.status_code}")
-        try:
-            self._access = str(answer.raise_for_status().json()["access"])
-        except (httpx.HTTPStatusError, ValueError, KeyError):
-            raise LabelStudioRefused(
-                f"{self._refresh_url} answered {answer.status_code}: the personal access token is "
-                "not valid there, has expired or was revoked. Make a new one in Label Studio "
-                "(Account & Settings > Personal Access Token) and set LABEL_STUDIO_API_KEY"
-            ) from None
-
-
-def _kind_of(token: str) -> TokenKind:
-    # A personal access token is a JWT: three parts with dots between. A legacy one is 40 letters.
-    return "personal access token" if token.count(".") == 2 else "legacy token"
+    status: int
+    location: str
+    body: Any
+    is_json: bool = True
 
 
 class LabelStudioClient:
@@ -133,11 +90,12 @@ class LabelStudioClient:
         self.url = url.rstrip("/")
         self.timeout_s = timeout_s
         self._pause = pause
-        self.signature = Signature(self.url, api_key)
+        self._api_key = SecretStr(api_key)
+        self._sdk: LabelStudio | None = None  # made at the first call
+        self._sdk_lock = threading.Lock()
         self._http = httpx.Client(
             timeout=timeout_s,
             limits=_limits(self.url),
-            auth=self.signature,
             transport=transport,
             follow_redirects=False,
         )
@@ -147,8 +105,9 @@ class LabelStudioClient:
 
     @property
     def token_kind(self) -> TokenKind:
-        """Which of Label Studio's two kinds of token this is."""
-        return self.signature.kind
+        """Which of Label Studio's two kinds of token this is, by how the SDK signs with it."""
+        personal = self.authorization().startswith("Bearer ")
+        return "personal access token" if personal else "legacy token"
 
     def close(self) -> None:
         """Close all connections."""
@@ -156,14 +115,7 @@ class LabelStudioClient:
 
     def get(self, path: str, params: Mapping[str, Any] | None = None) -> Any:
         """Read JSON, trying again where Label Studio does not answer."""
-        attempts = Retrying(
-            stop=stop_after_attempt(READ_ATTEMPTS),
-            wait=RETRY_WAIT,
-            sleep=self._pause,
-            retry=retry_if_exception_type(LabelStudioUnreachable),
-            reraise=True,
-        )
-        return attempts(self.send, "GET", path, params=params).body
+        return self._reading()(self.send, "GET", path, params=params).body
 
     def post(self, path: str, json: Any, params: Mapping[str, Any] | None = None) -> Any:
         """Write JSON, once."""
@@ -187,21 +139,47 @@ class LabelStudioClient:
         accept: frozenset[int] = frozenset(),
     ) -> Reply:
         """Send one request and return the answer; a status in `accept` is no error."""
-        response = self._answer(method, path, json, params)
-        if response.status_code not in accept:
-            self._raise_for(response, f"{method} {path}")
-        return Reply(response.status_code, self._json(response, f"{method} {path}"))
+
+        def plain(sdk: LabelStudio) -> Answer:
+            url, signed = f"{self.url}{path}", {"Authorization": self._signature(sdk)}
+            return _answer(
+                self._http.request(method, url, json=json, params=params, headers=signed)
+            )
+
+        return self._settled(self._signed(plain, f"{method} {path}"), f"{method} {path}", accept)
+
+    def call(self, what: str, ask: SdkCall, accept: frozenset[int] = frozenset()) -> Reply:
+        """Make one call of the SDK, once, and return the answer; `what` names it in errors.
+
+        `ask(sdk, options)` calls a method of the SDK's `with_raw_response` clients with
+        `request_options=options`, which keep the SDK from repeating it. A status in `accept` is no
+        error.
+        """
+        from label_studio_sdk.core.api_error import ApiError
+        from label_studio_sdk.core.parse_error import ParsingError
+
+        options: RequestOptions = {"max_retries": 0, "timeout": self.timeout_s}
+
+        def through_sdk(sdk: LabelStudio) -> Answer:
+            self._signature(sdk)  # what goes wrong with the token is not this call's fault
+            try:
+                return _answer(ask(sdk, options).response)
+            except (ApiError, ParsingError) as error:
+                return _answer_in(error)
+
+        return self._settled(self._signed(through_sdk, what), what, accept)
+
+    def read(self, what: str, ask: SdkCall) -> Any:
+        """Make a call of the SDK that reads, trying again where Label Studio does not answer."""
+        return self._reading()(self.call, what, ask).body
 
     def authorization(self, *, renewed: bool = False) -> str:
         """Return the header that signs a request. For Label Studio's own address alone.
 
         With `renewed` an access token that was bought before is not used again.
         """
-        if renewed:
-            self.signature.forget()
-        if not self.signature.bought:
-            self.whoami()  # signs itself, and so buys an access token
-        return self.signature.header()
+        sdk = self._session()
+        return self._signature(self._session(instead_of=sdk) if renewed else sdk)
 
     def version(self) -> str:
         """Return Label Studio's release, such as "1.23.2"."""
@@ -213,29 +191,89 @@ class LabelStudioClient:
 
     def scrubbed(self, text: str) -> str:
         """Return text without the token, shortened, for a message."""
-        return self.signature.scrubbed(text)[:MAX_DETAIL_CHARS]
+        text = text.replace(self._api_key.get_secret_value(), "***")
+        return JWT.sub("***", text)[:MAX_DETAIL_CHARS]
 
-    def _answer(
-        self, method: str, path: str, json: Any, params: Mapping[str, Any] | None
-    ) -> httpx.Response:
+    def _reading(self) -> Retrying:
+        return Retrying(
+            stop=stop_after_attempt(READ_ATTEMPTS),
+            wait=RETRY_WAIT,
+            sleep=self._pause,
+            retry=retry_if_exception_type(LabelStudioUnreachable),
+            reraise=True,
+        )
+
+    def _session(self, instead_of: LabelStudio | None = None) -> LabelStudio:
+        """Return the SDK's client; a fresh one, which has bought no access token, once a renewal.
+
+        Threads that are refused together come with the same `instead_of`: the first renews.
+        """
+        from label_studio_sdk import LabelStudio
+        from label_studio_sdk.core.api_error import ApiError
+
+        with self._sdk_lock:
+            if self._sdk is None or self._sdk is instead_of:
+                try:
+                    self._sdk = LabelStudio(  # type: ignore[no-untyped-call]
+                        base_url=f"{self.url}/",  # without it, the exchange drops a path in `url`
+                        api_key=self._api_key.get_secret_value(),
+                        timeout=self.timeout_s,
+                        max_retries=0,
+                        httpx_client=self._http,
+                    )
+                except ApiError as error:  # a personal access token that has run out
+                    raise self._invalid_token(error) from None
+            return self._sdk
+
+    def _signature(self, sdk: LabelStudio) -> str:
+        """Return the Authorization header, which the SDK buys an access token for where needed."""
+        from label_studio_sdk.core.api_error import ApiError
+
         try:
-            return self._http.request(method, f"{self.url}{path}", json=json, params=params)
+            # The one place that reaches inside the SDK: it signs only what it sends itself.
+            return sdk._client_wrapper.get_headers()["Authorization"]
+        except ApiError as error:
+            raise self._invalid_token(error) from None
         except httpx.HTTPError as error:
+            raise self._no_answer(f"POST {EXCHANGE}", error) from None
+        except ValueError:  # the SDK reads JSON whatever the status is
             raise LabelStudioUnreachable(
-                f"{method} {path} at {self.url}: {type(error).__name__} "
-                f"(waited up to {self.timeout_s:g} s)"
+                f"POST {EXCHANGE} at {self.url} was not answered with JSON: Label Studio is down "
+                "behind its proxy, or LABEL_STUDIO_URL leads elsewhere"
             ) from None
 
-    def _raise_for(self, response: httpx.Response, call: str) -> None:
-        status = response.status_code
-        if response.is_success:
+    def _signed(self, attempt: Callable[[LabelStudio], Answer], what: str) -> Answer:
+        """Make an attempt, and once more where the access token was refused."""
+        sdk = self._session()
+        try:
+            answer = attempt(sdk)
+            if answer.status == 401 and self._signature(sdk).startswith("Bearer "):
+                answer = attempt(self._session(instead_of=sdk))
+        except httpx.HTTPError as error:
+            raise self._no_answer(what, error) from None
+        return answer
+
+    def _settled(self, answer: Answer, what: str, accept: frozenset[int]) -> Reply:
+        if answer.status not in accept:
+            self._raise_for(answer, what)
+        if not answer.is_json:
+            raise LabelStudioError(
+                f"{what} at {self.url} was not answered with JSON: "
+                "is LABEL_STUDIO_URL the address of Label Studio?"
+            )
+        return Reply(answer.status, answer.body)
+
+    def _raise_for(self, answer: Answer, what: str) -> None:
+        status = answer.status
+        if 200 <= status < 300:
             return
         if status < 400:
             raise LabelStudioError(
-                f"{call} at {self.url} is answered with a redirect to "
-                f"{response.headers.get('location', '?')!r}: set LABEL_STUDIO_URL to where it leads"
+                f"{what} at {self.url} is answered with a redirect to "
+                f"{answer.location!r}: set LABEL_STUDIO_URL to where it leads"
             )
-        message = f"{call} at {self.url}: {status} {self.scrubbed(_detail(response))}"
+        detail = self.scrubbed(reasons(answer.body)) if answer.is_json else ""
+        message = f"{what} at {self.url}: {status} {detail}"
         if status >= 500 or status in WORTH_ANOTHER_TRY:
             raise LabelStudioUnreachable(message)
         if status in (401, 403):
@@ -244,16 +282,20 @@ class LabelStudioClient:
             raise LabelStudioNotFound(message)
         raise LabelStudioError(message)
 
-    def _json(self, response: httpx.Response, call: str) -> Any:
-        if not response.content:
-            return None
-        try:
-            return response.json()
-        except ValueError:
-            raise LabelStudioError(
-                f"{call} at {self.url} was not answered with JSON: "
-                "is LABEL_STUDIO_URL the address of Label Studio?"
-            ) from None
+    def _no_answer(self, what: str, error: httpx.HTTPError) -> LabelStudioUnreachable:
+        return LabelStudioUnreachable(
+            f"{what} at {self.url}: {type(error).__name__} (waited up to {self.timeout_s:g} s)"
+        )
+
+    def _invalid_token(self, error: ApiError) -> LabelStudioError:
+        status = error.status_code or 0
+        if status >= 500 or status in WORTH_ANOTHER_TRY:
+            return LabelStudioUnreachable(f"POST {EXCHANGE} at {self.url}: {status}")
+        return LabelStudioRefused(
+            f"{self.url} takes no access from this personal access token ({status}): it is not "
+            "valid there, has expired or was revoked. Make a new one in Label Studio "
+            "(Account & Settings > Personal Access Token) and set LABEL_STUDIO_API_KEY"
+        )
 
 
 def _limits(url: str) -> httpx.Limits:
@@ -265,13 +307,26 @@ def _limits(url: str) -> httpx.Limits:
     return httpx.Limits(max_connections=20, max_keepalive_connections=0)
 
 
-def _detail(response: httpx.Response) -> str:
-    """Return Label Studio's own words on what was wrong."""
+def _answer(response: httpx.Response) -> Answer:
+    location = response.headers.get("location", "?")
+    if not response.content:
+        return Answer(response.status_code, location, None)
     try:
-        body = response.json()
+        return Answer(response.status_code, location, response.json())
     except ValueError:
-        return ""
+        return Answer(response.status_code, location, response.text, is_json=False)
+
+
+def _answer_in(error: ApiError | ParsingError) -> Answer:
+    # The SDK keeps an answer that is no JSON as text, and raises even where its status is 200.
+    is_json = not isinstance(error.body, str)
+    return Answer(
+        error.status_code or 0, (error.headers or {}).get("location", "?"), error.body, is_json
+    )
+
+
+def reasons(body: object) -> str:
+    """Return Label Studio's own words on what was wrong."""
     if not isinstance(body, dict):
         return str(body)
-    reasons = body.get("validation_errors") or body.get("detail") or body
-    return str(reasons)
+    return str(body.get("validation_errors") or body.get("detail") or body)

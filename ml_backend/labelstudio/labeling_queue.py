@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from ml_backend.errors import LabelStudioError, PublishMismatch
-from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.errors import PublishMismatch
+from ml_backend.labelstudio.client import LabelStudioClient, Reply, reasons
+from ml_backend.labelstudio.prediction_writer import PredictionWriter, Written
 from ml_backend.labelstudio.projects import read_settings
 from ml_backend.labelstudio.task_lists import TaskLists, where
 from ml_backend.records import ChoiceControl, ProjectSettings, QueueEntry
@@ -26,26 +26,11 @@ SETTINGS_FIELDS = (
     "sampling,model_version,show_collab_predictions,evaluate_predictions_automatically"
 )
 
-# One import call checks and stores this many rows, or none, where the server has the efficient
-# import; the ordinary one is all or nothing at any size.
-ROWS_PER_EFFICIENT_CALL = 500
-ROWS_PER_CALL = 5000
-# The ordinary import recounts the whole project. Measured on SQLite, in time of one single write
-# (25 ms): a row for every 500 tasks, and one for every 25 that have annotations or predictions.
-TASKS_PER_ROW = 500
-TOUCHED_PER_ROW = 25
 DELETE_SLICE = 20
+REFUSED, GONE, NO_REFUSAL = frozenset({400}), frozenset({404}), frozenset[int]()
 UNFINISHED = where("completed_at", "empty", "Datetime", value=True)
 # Where no prediction of the current version exists, the score is null and passes no comparison.
 QUEUED = where("predictions_score", "less", "Number", 2)
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What a write came to. `missing` were deleted from Label Studio in the meantime."""
-
-    task_ids: tuple[int, ...]
-    missing: tuple[int, ...] = ()
 
 
 def score_of(place: int, pool_size: int) -> float:
@@ -67,8 +52,7 @@ class LabelingQueue:
         self._control = control
         self._lists = TaskLists(client, project_id)
         self._path = f"/api/projects/{project_id}/"
-        self._import_path = f"{self._path}import/predictions"
-        self._efficient: bool | None = None  # asked at the first write
+        self._writer = PredictionWriter(client, project_id)
 
     def write(self, entries: Sequence[QueueEntry], version: str) -> Written:
         """Write entries under a version that Label Studio does not serve yet.
@@ -78,14 +62,11 @@ class LabelingQueue:
         something else, ValueError for entries that cannot be meant.
         """
         self._check(entries)
-        rows = [self._prediction(entry, version) for entry in entries]
-        if not rows:
-            return Written(())
-        if self.has_efficient_import():
-            return self._write_in_calls(rows, ROWS_PER_EFFICIENT_CALL)
-        if self._import_pays(len(rows)):
-            return self._write_in_calls(rows, ROWS_PER_CALL)
-        return self._write_singly(rows)
+        return self._writer.write([self._prediction(entry, version) for entry in entries])
+
+    def writes_at_once(self, n_rows: int) -> bool:
+        """Say whether `write` sends this many rows as one import, cheaper than one call a row."""
+        return self._writer.at_once(n_rows)
 
     def flip(self, version: str) -> None:
         """Serve `version` from now on, in one call. Sets the sampling, too.
@@ -93,11 +74,10 @@ class LabelingQueue:
         Raises PublishMismatch where Label Studio holds no prediction of that version, or does not
         keep what it was told.
         """
-        wanted = {"sampling": UNCERTAINTY_SAMPLING, "model_version": version}
-        reply = self._client.send("PATCH", self._path, json=wanted, accept=frozenset({400}))
+        reply = self._update(sampling=UNCERTAINTY_SAMPLING, model_version=version)
         if reply.status == 400:
             raise PublishMismatch(
-                f"project {self._project_id} cannot serve {version!r}: {_words(reply.body)}"
+                f"project {self._project_id} cannot serve {version!r}: {reasons(reply.body)}"
             )
         settings = self.settings()
         if (settings.sampling, settings.model_version) != (UNCERTAINTY_SAMPLING, version):
@@ -117,19 +97,15 @@ class LabelingQueue:
         then. Restore before deleting versions, since the current one cannot be deleted.
         """
         # Apart, because switching show_collab_predictions off also empties model_version.
-        self._client.patch(
-            self._path,
-            {
-                "sampling": settings.sampling,
-                "show_collab_predictions": settings.show_collab_predictions,
-                "evaluate_predictions_automatically": settings.evaluate_predictions_automatically,
-            },
+        self._update(
+            NO_REFUSAL,
+            sampling=settings.sampling,
+            show_collab_predictions=settings.show_collab_predictions,
+            evaluate_predictions_automatically=settings.evaluate_predictions_automatically,
         )
-        version = {"model_version": settings.model_version}
-        reply = self._client.send("PATCH", self._path, json=version, accept=frozenset({400}))
-        if reply.status != 400:
+        if self._update(model_version=settings.model_version).status != 400:
             return ()
-        self._client.patch(self._path, {"model_version": ""})
+        self._update(NO_REFUSAL, model_version="")
         return (
             f"model_version was {settings.model_version!r}, which Label Studio no longer knows; "
             "it is empty now",
@@ -157,7 +133,7 @@ class LabelingQueue:
         reply = self._client.delete(f"{self._path}model-versions/", {"model_version": version})
         if self.settings().model_version != before:
             # Label Studio empties it where it names a backend, whatever version is deleted.
-            self._client.patch(self._path, {"model_version": before})
+            self._update(NO_REFUSAL, model_version=before)
         return int(reply["deleted_predictions"])
 
     def served_order(self, limit: int) -> list[int]:
@@ -195,22 +171,6 @@ class LabelingQueue:
             )
         return sorted(set(tasks))
 
-    def has_efficient_import(self) -> bool:
-        """Say whether the server's bulk import has a cost that does not grow with the project.
-
-        Asked by an import that both refuse, each in its own words; nothing is stored. The list of
-        feature flags would tell, too, but answers to a browser's session alone.
-        """
-        if self._efficient is None:
-            reply = self._client.send(
-                "POST",
-                self._import_path,
-                json=[{"task": 0, "result": [], "score": 0.0, "model_version": "none"}],
-                accept=frozenset({400}),
-            )
-            self._efficient = "not found in project" in _words(reply.body)
-        return self._efficient
-
     def _check(self, entries: Sequence[QueueEntry]) -> None:
         if len({entry.task_id for entry in entries}) != len(entries):
             raise ValueError("a task is given more than one place in the queue")
@@ -226,69 +186,15 @@ class LabelingQueue:
             "model_version": version,
         }
 
-    def _import_pays(self, rows: int) -> bool:
-        """Say whether one ordinary import costs less than writing rows one by one."""
-        found = self._client.get("/api/projects/counts", {"ids": self._project_id})
-        counts = found["results"][0]
-        predicted = min(counts["total_predictions_number"], counts["task_number"])
-        touched = counts["num_tasks_with_annotations"] + predicted
-        return bool(counts["task_number"] / TASKS_PER_ROW + touched / TOUCHED_PER_ROW <= rows)
-
-    def _write_in_calls(self, rows: Sequence[dict[str, Any]], size: int) -> Written:
-        parts = [self._write_at_once(rows[at : at + size]) for at in range(0, len(rows), size)]
-        return Written(
-            tuple(task_id for part in parts for task_id in part.task_ids),
-            tuple(task_id for part in parts for task_id in part.missing),
+    def _update(self, accept: frozenset[int] = REFUSED, **settings: Any) -> Reply:
+        """Change settings of the project, in one call."""
+        return self._client.call(
+            f"changing project {self._project_id}",
+            lambda sdk, options: sdk.projects.with_raw_response.update(
+                self._project_id, **settings, request_options=options
+            ),
+            accept,
         )
-
-    def _write_at_once(self, rows: Sequence[dict[str, Any]]) -> Written:
-        reply = self._import(rows)
-        missing: set[int] = set()
-        if reply is None:
-            missing = self._missing(rows)
-            rows = [row for row in rows if row["task"] not in missing]
-            # A second refusal is raised: tasks do not vanish that fast.
-            reply = self._client.post(self._import_path, rows) if rows else {"created": 0}
-        if reply["created"] != len(rows):
-            raise PublishMismatch(
-                f"{len(rows)} predictions were sent to project {self._project_id} and "
-                f"{reply['created']} were stored: Label Studio drops what does not fit the "
-                "labeling config"
-            )
-        return Written(tuple(row["task"] for row in rows), tuple(sorted(missing)))
-
-    def _import(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-        """Import rows; None where Label Studio refused them all."""
-        reply = self._client.send(
-            "POST", self._import_path, json=list(rows), accept=frozenset({400})
-        )
-        return None if reply.status == 400 else dict(reply.body)
-
-    def _missing(self, rows: Sequence[dict[str, Any]]) -> set[int]:
-        asked = [row["task"] for row in rows]
-        found = {task["id"] for page in self._lists.of_ids(asked, include="id") for task in page}
-        return set(asked) - found
-
-    def _write_singly(self, rows: Sequence[dict[str, Any]]) -> Written:
-        missing = [row["task"] for row in rows if not self._write_one(row)]
-        gone = set(missing)
-        return Written(
-            tuple(row["task"] for row in rows if row["task"] not in gone), tuple(sorted(missing))
-        )
-
-    def _write_one(self, row: dict[str, Any]) -> bool:
-        """Write one prediction; False where its task is gone."""
-        reply = self._client.send("POST", "/api/predictions/", json=row, accept=frozenset({400}))
-        if reply.status == 400:
-            if "task" in reply.body.get("validation_errors", {}):
-                return False
-            raise LabelStudioError(
-                f"Label Studio refused a prediction of task {row['task']}: {_words(reply.body)}"
-            )
-        stored = {key: reply.body[key] for key in row}
-        if stored != row:
-            raise PublishMismatch(f"{row} was sent and Label Studio stored {stored}")
-        return True
 
     def _rows(self, version: str) -> Iterator[int]:
         """Yield the ids of the predictions of a version, looked up a few tasks at a time."""
@@ -302,8 +208,12 @@ class LabelingQueue:
                         yield prediction["id"]
 
     def _delete_one(self, prediction_id: int) -> int:
-        reply = self._client.send(
-            "DELETE", f"/api/predictions/{prediction_id}/", accept=frozenset({404})
+        reply = self._client.call(
+            f"deleting prediction {prediction_id}",
+            lambda sdk, options: sdk.predictions.with_raw_response.delete(
+                prediction_id, request_options=options
+            ),
+            GONE,
         )
         return int(reply.status != 404)
 
@@ -328,9 +238,3 @@ def prelabel(
 
 def _of_version(version: str) -> dict[str, Any]:
     return where("predictions_model_versions", "contains", "List", [version])
-
-
-def _words(body: object) -> str:
-    return (
-        str(body.get("validation_errors") or body.get("detail")) if isinstance(body, dict) else ""
-    )

@@ -12,7 +12,8 @@ import pytest
 from ml_backend.errors import PublishMismatch
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.labeling_config import parse_control
-from ml_backend.labelstudio.labeling_queue import LabelingQueue, Written
+from ml_backend.labelstudio.labeling_queue import LabelingQueue
+from ml_backend.labelstudio.prediction_writer import Written
 from ml_backend.labelstudio.projects import ProjectReader
 from ml_backend.records import QueueEntry, Task
 from tests.fake_label_studio import LABEL_CONFIG, FakeLabelStudio, FakeQueue

@@ -2,6 +2,8 @@
 
 import base64
 import json
+import subprocess
+import sys
 
 import httpx
 import pytest
@@ -16,11 +18,21 @@ from ml_backend.errors import (
 from ml_backend.labelstudio.client import LabelStudioClient
 
 LEGACY = "0123456789abcdef0123456789abcdef01234567"
-PERSONAL = ".".join(base64.urlsafe_b64encode(part).decode() for part in (b"{}", b"{}", b"signed"))
+IN_2100, IN_2001 = 4_102_444_800, 1_000_000_000
+
+
+def jwt(kind, expires=IN_2100):
+    """A token as Label Studio's, but for its signature, which only the server could check."""
+    parts = {"alg": "HS256", "typ": "JWT"}, {"token_type": kind, "exp": expires}
+    encoded = [base64.urlsafe_b64encode(json.dumps(part).encode()) for part in parts]
+    return ".".join(part.decode().rstrip("=") for part in (*encoded, b"c2lnbmVk"))
+
+
+PERSONAL = jwt("refresh")
 
 
 class Server:
-    """Answers each request with the next of `script`; a personal token buys access-1, -2, ..."""
+    """Answers each request with the next of `script`; a personal token buys bearer(1), bearer(2)"""
 
     def __init__(self, *script):
         self.script = list(script)
@@ -32,7 +44,7 @@ class Server:
             if json.loads(request.content) != {"refresh": PERSONAL}:
                 return httpx.Response(401, json={"detail": "no"})
             self.bought += 1
-            return httpx.Response(200, json={"access": f"access-{self.bought}"})
+            return httpx.Response(200, json={"access": jwt(f"access {self.bought}")})
         self.requests.append(request)
         answer = self.script.pop(0)
         if isinstance(answer, Exception):
@@ -42,6 +54,10 @@ class Server:
     def client(self, token=LEGACY, url="http://ls"):
         transport = httpx.MockTransport(self)
         return LabelStudioClient(url, token, 5.0, transport=transport, pause=lambda _seconds: None)
+
+
+def bearer(n):
+    return f"Bearer {jwt(f'access {n}')}"
 
 
 def ok(body=None):
@@ -64,7 +80,8 @@ def test_a_personal_token_buys_an_access_token_once():
     client.get("/api/x")
 
     signed = [request.headers["Authorization"] for request in server.requests]
-    assert signed == ["Bearer access-1", "Bearer access-1"]
+    assert signed == [bearer(1), bearer(1)]
+    assert server.bought == 1
     assert client.token_kind == "personal access token"
 
 
@@ -74,7 +91,7 @@ def test_an_access_token_that_ran_out_is_renewed_even_in_a_write():
     client.get("/api/x")
 
     assert client.post("/api/y", {"a": 1}) == {"made": 1}
-    assert server.requests[-1].headers["Authorization"] == "Bearer access-2"
+    assert server.requests[-1].headers["Authorization"] == bearer(2)
     assert json.loads(server.requests[-1].content) == {"a": 1}
 
 
@@ -84,6 +101,62 @@ def test_a_revoked_personal_token_says_what_to_do():
     with pytest.raises(LabelStudioRefused, match="Make a new one") as raised:
         Server().client(revoked).get("/api/x")
     assert revoked not in str(raised.value)
+
+
+def test_a_personal_token_that_has_run_out_says_what_to_do():
+    server = Server()
+
+    with pytest.raises(LabelStudioRefused, match="Make a new one"):
+        server.client(jwt("refresh", IN_2001)).get("/api/x")
+    assert server.bought == 0
+
+
+def test_an_access_token_that_is_refused_twice_is_an_error():
+    server = Server(*[httpx.Response(401, json={})] * 2)
+
+    with pytest.raises(LabelStudioRefused):
+        server.client(PERSONAL).post("/api/x", {})
+    assert len(server.requests) == 2
+
+
+def test_threads_that_are_refused_together_buy_one_access_token():
+    server = Server(ok())
+    client = server.client(PERSONAL)
+    client.get("/api/x")
+    refused = client._session()
+
+    fresh = {id(client._session(instead_of=refused)) for _ in range(4)}
+    client.authorization()
+
+    assert len(fresh) == 1
+    assert server.bought == 2
+
+
+@pytest.mark.parametrize("answer", [httpx.Response(502, text="<html>"), httpx.ReadTimeout("slow")])
+def test_a_token_exchange_without_an_answer_is_no_fault_of_the_token(answer):
+    def down(request):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    transport = httpx.MockTransport(down)
+    client = LabelStudioClient("http://ls", PERSONAL, 5.0, transport=transport)
+
+    with pytest.raises(LabelStudioUnreachable, match="token/refresh"):
+        client.authorization()
+
+
+def test_a_path_in_the_address_is_kept_in_the_exchange():
+    paths = []
+
+    def answer(request):
+        paths.append(request.url.path)
+        return httpx.Response(200, json={"access": jwt("access")})
+
+    transport = httpx.MockTransport(answer)
+    LabelStudioClient("http://ls/sub/", PERSONAL, 5.0, transport=transport).get("/api/x")
+
+    assert paths == ["/sub/api/token/refresh/", "/sub/api/x"]
 
 
 def test_no_token_says_where_one_is_made():
@@ -114,6 +187,68 @@ def test_writes_are_never_repeated(method):
     assert len(server.requests) == 1
 
 
+def delete_prediction(sdk, options):
+    return sdk.predictions.with_raw_response.delete(7, request_options=options)
+
+
+def through_the_sdk(client):
+    return client.call("deleting", delete_prediction)
+
+
+def plainly(client):
+    return client.delete("/api/predictions/7/")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.ConnectError("no"),
+        httpx.RemoteProtocolError("cut"),
+        httpx.ReadTimeout("slow"),
+        httpx.Response(502, text="<html>"),
+        httpx.Response(429, json={}),
+    ],
+)
+def test_the_sdk_repeats_no_write(answer):
+    server = Server(answer, ok())
+
+    with pytest.raises(LabelStudioUnreachable):
+        server.client().call("deleting", delete_prediction)
+    assert len(server.requests) == 1
+
+
+def test_a_call_of_the_sdk_is_signed_and_waits_as_long_as_ours():
+    server = Server(httpx.Response(204))
+
+    reply = server.client(PERSONAL).call("deleting", delete_prediction)
+
+    request = server.requests[0]
+    assert (reply.status, reply.body) == (204, None)
+    assert (request.method, request.url.path) == ("DELETE", "/api/predictions/7/")
+    assert request.headers["Authorization"] == bearer(1)
+    assert set(request.extensions["timeout"].values()) == {5.0}
+
+
+def test_a_read_of_the_sdk_is_tried_again_by_us():
+    server = Server(httpx.ConnectError("no"), httpx.Response(502), ok({"count": 0}))
+    client = server.client()
+
+    def count(sdk, options):
+        return sdk.projects.with_raw_response.list_counts(request_options=options)
+
+    assert client.read("counting", count) == {"count": 0}
+
+
+def test_an_access_token_that_ran_out_is_renewed_in_a_write_of_the_sdk():
+    server = Server(httpx.Response(401, json={}), httpx.Response(204))
+
+    assert server.client(PERSONAL).call("deleting", delete_prediction).status == 204
+    assert [request.headers["Authorization"] for request in server.requests] == [
+        bearer(1),
+        bearer(2),
+    ]
+
+
 @pytest.mark.parametrize(
     ("status", "error"),
     [
@@ -126,13 +261,38 @@ def test_writes_are_never_repeated(method):
         (302, LabelStudioError),
     ],
 )
-def test_each_refusal_has_its_error(status, error):
+@pytest.mark.parametrize("way", [plainly, through_the_sdk])
+def test_each_refusal_has_its_error(status, error, way):
     server = Server(httpx.Response(status, json={"detail": "because"}))
+    client = server.client()
 
     with pytest.raises(error) as raised:
-        server.client().post("/api/x", {})
+        way(client)
     assert type(raised.value) is error
     assert str(status) in str(raised.value) or status == 302
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (httpx.Response(301, headers={"location": "https://ls/"}), "'https://ls/': set LABEL"),
+        (httpx.Response(200, text="<html>"), "is LABEL_STUDIO_URL"),
+    ],
+)
+def test_the_sdk_led_to_the_wrong_address_says_so(answer, words):
+    def count(sdk, options):
+        return sdk.projects.with_raw_response.list_counts(request_options=options)
+
+    with pytest.raises(LabelStudioError, match=words):
+        Server(answer).client().call("counting", count)
+
+
+def test_a_refusal_that_the_sdk_raises_can_be_accepted():
+    server = Server(httpx.Response(404, json={"detail": "x"}))
+
+    reply = server.client().call("deleting", delete_prediction, frozenset({404}))
+
+    assert (reply.status, reply.body) == (404, {"detail": "x"})
 
 
 def test_an_accepted_status_is_no_error():
@@ -157,15 +317,19 @@ def test_a_page_instead_of_json_asks_for_the_address():
         Server(httpx.Response(200, text="<html>")).client().get("/api/x")
 
 
-def test_the_token_is_in_no_message_and_no_repr():
-    server = Server(httpx.Response(400, json={"detail": f"bad token {LEGACY}"}))
-    client = server.client()
+@pytest.mark.parametrize("token", [LEGACY, PERSONAL])
+@pytest.mark.parametrize("way", [plainly, through_the_sdk])
+def test_no_token_is_in_a_message_or_a_repr(token, way):
+    access = jwt("access 1")
+    server = Server(httpx.Response(400, json={"detail": f"bad tokens {token}, {access}"}))
+    client = server.client(token)
 
     with pytest.raises(LabelStudioError) as raised:
-        client.post("/api/x", {})
-    assert LEGACY not in str(raised.value)
-    assert LEGACY not in repr(client)
-    assert LEGACY not in repr(client.__dict__)
+        way(client)
+    shown = str(raised.value) + repr(client) + repr(client.__dict__)
+    assert "bad tokens" in shown
+    assert token not in shown
+    assert access not in shown
 
 
 def test_a_path_in_the_address_is_kept():
@@ -173,3 +337,14 @@ def test_a_path_in_the_address_is_kept():
     server.client(url="http://ls/sub/").get("/api/x")
 
     assert str(server.requests[0].url) == "http://ls/sub/api/x"
+
+
+def test_the_sdk_is_loaded_by_the_first_call_alone():
+    code = (
+        "import sys\n"
+        "from ml_backend.labelstudio import connection, doctor, images, labeling_queue, projects\n"
+        "from ml_backend.labelstudio.client import LabelStudioClient\n"
+        "LabelStudioClient('http://ls', 'token', 1.0)\n"
+        "assert not {'label_studio_sdk', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
