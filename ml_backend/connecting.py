@@ -11,7 +11,7 @@ import logging
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ml_backend.errors import ActiveLabelerError, ConfigurationError
 from ml_backend.jobs.store import ConnectedProject, Store
@@ -22,6 +22,8 @@ from ml_backend.labelstudio.projects import ProjectReader
 from ml_backend.steps.publish import VERSION_PREFIX
 
 log = logging.getLogger(__name__)
+
+FIRST_ROUND_IS_OURS = timedelta(seconds=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ def connect(around: Surroundings, backend_url: str, control_name: str | None) ->
     )
     # Label Studio calls the backend while it is being registered: it must be known by then.
     around.store.save_project(project)
+    # Whoever connects runs the first round; the trainer would do it without their progress bar.
+    around.store.hold_off(project.project_id, around.now() + FIRST_ROUND_IS_OURS)
     try:
         ids = around.connection.ensure(backend_url, secret)
     except ActiveLabelerError:

@@ -131,6 +131,14 @@ class Inbox:
             )
         return claim
 
+    def hold_off(self, project_id: int, until: datetime) -> None:
+        """Keep trainers from claiming a project before a moment: a person waits for it.
+
+        A claim that is held stays; one that skips the backoff takes the project when it is free.
+        """
+        with self._database.writing() as connection:
+            connection.execute(_of(project_id).values(retry_at=until))
+
     def renew(self, claim: Claim, lease_s: float, now: datetime) -> None:
         """Keep a claim for `lease_s` seconds from now. Raises LeaseLost."""
         with self._database.writing() as connection:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ml_backend.errors import LeaseLost
@@ -14,6 +14,9 @@ from ml_backend.settings import Settings
 
 # A trainer that is at work on the project gives it back within a round; a dead one's lease ends.
 WAIT_FOR_CLAIM_S = 120.0
+# The trainer asks for work twenty times a second and would always be first; a command that waits
+# and dies must not keep it away for long.
+HOLD_OFF = timedelta(seconds=3)
 
 
 def run_now(
@@ -45,7 +48,6 @@ def claimed(
     """
     from ml_backend.jobs.trainer import kept_claim, trainer_name
 
-    store.mark_dirty(project_id, reason, _now())
     claim = _claim(store, project_id, reason, trainer_name())
     try:
         with kept_claim(store, claim, _now) as still_ours:
@@ -70,12 +72,13 @@ def _claim(store: Store, project_id: int, reason: str, owner: str) -> Claim:
     from ml_backend.jobs.trainer import LEASE_S
 
     end = time.monotonic() + WAIT_FOR_CLAIM_S
+    store.hold_off(project_id, _now() + HOLD_OFF)
+    store.mark_dirty(project_id, reason, _now())  # a round that is at work is cut short by it
     while time.monotonic() < end:
         claim = store.claim(owner, LEASE_S, _now(), project_id, skip_backoff=True)
         if claim is not None:
             return claim
-        if not store.is_dirty(project_id):  # the trainer has just answered it
-            store.mark_dirty(project_id, reason, _now())
+        store.hold_off(project_id, _now() + HOLD_OFF)
         time.sleep(0.2)
     raise LeaseLost(
         f"project {project_id}: a trainer has been at work on it for {WAIT_FOR_CLAIM_S:.0f} s; "

@@ -216,3 +216,29 @@ def test_project_removed_during_a_round_takes_its_lease_with_it(two: Store) -> N
     with pytest.raises(LeaseLost):
         two.finish(claim, NOW)
     two.abandon(claim, LATER)
+
+
+def test_a_person_who_waits_gets_a_project_before_any_trainer(two: Store) -> None:
+    two.receive(event(1), NOW)
+    working = claimed(two.claim("trainer", 60, NOW))
+    two.hold_off(1, LATER)
+    two.mark_dirty(1, "sync", NOW)
+    two.finish(working, NOW)
+
+    assert two.claim("trainer", 60, SOON) is None
+    assert claimed(two.claim("person", 60, SOON, 1, skip_backoff=True)).requested == {"sync"}
+
+
+def test_a_person_who_gave_up_waiting_keeps_no_trainer_away(two: Store) -> None:
+    two.mark_dirty(1, "sync", NOW)
+    two.hold_off(1, SOON)
+
+    assert two.claim("trainer", 60, NOW) is None
+    assert two.claim("trainer", 60, LATER) is not None
+
+
+def test_echoes_are_no_news(two: Store) -> None:
+    two.receive(WebhookEvent("PROJECT_UPDATED", 1), NOW)
+
+    assert two.is_dirty(1)
+    assert not two.is_dirty(1, ignoring={"PROJECT_UPDATED"})
