@@ -43,6 +43,7 @@ from scripts.local_label_studio import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+INTERRUPTED = 130  # a shell's exit code for what Ctrl-C ended
 EXPECTED = (ActiveLabelerError, LabelStudioNotInstalled, LabelStudioDidNotStart)
 console = Console()
 
@@ -97,6 +98,7 @@ def demo(
             _show(everything, stage, annotate, pace, then_stop)
         except KeyboardInterrupt:
             console.print("\nStopping. The next start goes on from here.")
+            raise SystemExit(INTERRUPTED) from None
         except EXPECTED as error:
             raise click.ClickException(str(error)) from error
 
