@@ -29,7 +29,7 @@ class RealProject:
         self._server = server
         self.project_id = server.project(label_config=LABEL_CONFIG)
         client = LabelStudioClient(server.url, server.personal_access_token, timeout_s=60)
-        self.close = client.close
+        self.client, self.close = client, client.close
         self.reader = ProjectReader(client, self.project_id, page_size=3)
         self.queue = LabelingQueue(client, self.project_id, CONTROL)
 
@@ -321,6 +321,24 @@ def test_a_few_places_in_a_large_project_are_written_too(project):
 
     assert written == Written((first,), (gone,))
     assert project.queue.served_order(10) == [first, second]
+
+
+@pytest.mark.label_studio
+@pytest.mark.parametrize(
+    ("server", "few_at_once"), [("label_studio", False), ("bulk_label_studio", True)]
+)
+def test_few_rows_go_at_once_where_the_import_is_efficient(request, server, few_at_once):
+    project = RealProject(request.getfixturevalue(server))
+    made = project.add_tasks(60)
+
+    assert project.queue.writes_at_once(60)
+    project.queue.write(queue_of(made), "v0")
+
+    # What was written makes the ordinary import dearer, at once and for a queue that asks anew.
+    anew = LabelingQueue(project.client, project.project_id, CONTROL)
+    assert project.queue.writes_at_once(2) == anew.writes_at_once(2) == few_at_once
+    assert anew.writes_at_once(60)
+    project.close()
 
 
 def test_nothing_to_write_writes_nothing(project):

@@ -10,8 +10,9 @@ import pytest
 from ml_backend.errors import LabelStudioUnreachable, LeaseLost, PublishMismatch
 from ml_backend.jobs.trainer import Trainer, kept_claim, run_claimed
 from ml_backend.labelstudio.labeling_queue import UNCERTAINTY_SAMPLING
+from ml_backend.records import QueueEntry
 from ml_backend.rounds import Mode
-from ml_backend.steps.publish import tidy
+from ml_backend.steps.publish import SLICE, publish_rest, tidy
 from tests.fake_label_studio import FakeQueue
 from tests.loop import PLAN, Loop, truth
 
@@ -295,6 +296,24 @@ def test_newer_news_cuts_the_writing_behind_the_front_short(loop: Loop) -> None:
     assert len(loop.server.served_order(100)) == PLAN.front
 
 
+@pytest.mark.parametrize(
+    ("rows_at_once", "written"), [(None, SLICE), (21, SLICE), (20, 20), (1, 20)]
+)
+def test_the_tail_goes_at_once_where_that_is_cheaper_than_single_writes(
+    loop: Loop, rows_at_once: int | None, written: int
+) -> None:
+    loop.queue.rows_at_once = rows_at_once
+    front, tail = PLAN.front, 20
+    tasks = list(loop.server.task_table)[: front + tail]
+    entries = [QueueEntry(task_id, place, 30) for place, task_id in enumerate(tasks)]
+    bench = loop.workbench(loop.project_id, lambda: None)
+    news = iter([False, True])  # something comes while the first call is under way
+
+    assert publish_rest(bench, "al-1", entries, lambda: next(news, True)) == written
+
+    assert loop.queue.written("al-1") == tasks[front : front + written]
+
+
 def test_a_held_queue_stays_until_it_is_let_go(loop: Loop) -> None:
     loop.run()
     loop.store.update_project(loop.project_id, held=True)
@@ -454,3 +473,15 @@ def test_the_trainer_takes_up_what_another_process_published(loop: Loop) -> None
     loop.run()
     assert loop.last_round().state == "unchanged"
     assert loop.server.settings.model_version == published
+
+
+def test_clearing_old_versions_away_gives_way_to_a_look(loop: Loop) -> None:
+    loop.trainer.tidy_s = -1.0  # over before it begins
+    loop.run()
+    loop.trainer.memory[1].last_round = float("-inf")
+    loop.trainer.memory[1].last_look = float("inf")
+    assert loop.trainer.step()
+    assert not loop.trainer.memory[1].tidied
+    loop.trainer.memory[1].last_look = float("-inf")
+    assert loop.trainer.step()
+    assert loop.store.is_dirty(1)
