@@ -24,6 +24,7 @@ from ml_backend.jobs.store import Claim, Store
 from ml_backend.learning.checkpoints import RoundResults
 from ml_backend.rounds import Mode, Round, run_round
 from ml_backend.steps.collect import ECHOES, LOOK, only_looked
+from ml_backend.steps.embed import time_slice
 from ml_backend.steps.publish import publish_rest, tidy
 from ml_backend.steps.workbench import Workbench
 
@@ -34,6 +35,8 @@ IDLE_S = 0.05  # between two looks into the store; part of every annotator's lat
 BEAT_S = 5.0
 # Superseded versions are cleared only when nobody has annotated for this long.
 QUIET_S = 3.0
+# Then this long at a time: between two slices the trainer beats, and looks for lost news.
+TIDY_S = 1.0
 # A failed round is tried again after this long, doubled with each failure, up to the second.
 RETRY_S = (2.0, 60.0)
 
@@ -64,6 +67,7 @@ class Trainer:
     stopping: threading.Event = field(default_factory=threading.Event)
     owner: str = field(default_factory=lambda: trainer_name())
     memory: dict[int, ProjectMemory] = field(default_factory=dict)
+    tidy_s: float = TIDY_S
     _last_beat: float = 0.0
 
     def run_forever(self) -> None:
@@ -143,12 +147,16 @@ class Trainer:
     def _tidy(self, project_id: int, memory: ProjectMemory) -> None:
         try:
             bench = self.workbench(project_id, lambda: None)
-            gone = tidy(bench, lambda: self.store.is_dirty(project_id))
-            memory.tidied = not self.store.is_dirty(project_id)
+            enough = time_slice(self.tidy_s, lambda: self._has_work(project_id))
+            gone = tidy(bench, enough)
+            memory.tidied = not enough()
             log.debug("project %d: %d superseded predictions deleted", project_id, gone)
         except ActiveLabelerError as error:
             memory.tidied = True  # tried again after the next round
             log.warning("project %d: superseded versions stay for now: %s", project_id, error)
+
+    def _has_work(self, project_id: int) -> bool:
+        return self.stopping.is_set() or self.store.is_dirty(project_id)
 
     def _kept(self, claim: Claim) -> AbstractContextManager[Callable[[], None]]:
         doing = f"project {claim.project_id}"
