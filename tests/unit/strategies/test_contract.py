@@ -130,7 +130,7 @@ def test_copies_wait_until_each_image_had_its_turn(name: str, model: bool) -> No
 
 @every_strategy
 def test_empty_pool_gives_an_empty_ranking(name: str) -> None:
-    empty = Candidates(np.empty(0, int), np.empty((0, 4)), np.empty((0, 8)))
+    empty = with_head(np.empty(0, int), np.empty((0, 4)), np.empty((0, 8)))
     assert_total_order(ranked(name, empty, Labeled.none(8)), 0, 20)
 
 
@@ -194,13 +194,13 @@ def test_head_longer_than_the_pool_is_the_pool(name: str) -> None:
 
 @every_strategy
 def test_no_model_is_answered_by_the_cold_start_that_the_table_names(name: str) -> None:
-    candidates, labeled = blobs(60)
-    ranking = ranked(name, without_model(candidates), labeled)
+    candidates, _ = blobs(60)
+    ranking = ranked(name, without_model(candidates), Labeled.none(8))
     row = STRATEGIES[name]
     assert ranking.strategy == (row.cold_start or name)
     assert ranking.cold_start == bool(row.cold_start)
     if row.cold_start:
-        by_name = ranked(row.cold_start, without_model(candidates), labeled)
+        by_name = ranked(row.cold_start, without_model(candidates), Labeled.none(8))
         assert ranking.order.tolist() == by_name.order.tolist()
         assert "No model yet" in ranking.reasons[0].text()
 

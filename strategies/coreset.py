@@ -1,0 +1,54 @@
+"""CoreSet: greedy k-center. Each pick is the task farthest from all that is labeled or picked.
+
+Sener and Savarese, Active Learning for Convolutional Neural Networks: A Core-Set Approach, ICLR
+2018 (its greedy algorithm, a 2-approximation of the smallest radius). Exact over the whole pool.
+It goes to the outliers first: below random with few labels on many image sets.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from strategies.arrays import FloatArray, IntArray
+from strategies.closeness import Rows, closest_to, falling_greedy
+from strategies.positions import directions
+from strategies.query import Picks, Query
+
+_SAME = 1e-5  # squared distance of unit vectors below which two images are one
+
+
+def coreset(query: Query) -> Picks:
+    """Pick what is farthest from everything labeled or picked."""
+    pool_ND, labeled_MD = directions(query)
+    rows_K = k_center(pool_ND, labeled_MD, query.head, query.weights_N)
+    return Picks(rows_K, query.uncertainty("margin"))
+
+
+def k_center(
+    points_ND: FloatArray,
+    taken_MD: FloatArray,
+    n: int,
+    weights_N: FloatArray | None = None,
+) -> IntArray:
+    """Return up to `n` rows, each the farthest (times its weight) from those before and `taken`.
+
+    With nothing taken the first is the one nearest to the mean. Ends where all are covered.
+    """
+    half_squares_N = 0.5 * np.einsum("nd,nd->n", points_ND, points_ND)
+    closest_N = closest_to(points_ND, taken_MD, 0.5 * np.einsum("md,md->m", taken_MD, taken_MD))
+    first: list[int] = []
+    if not len(taken_MD):
+        first = [int((points_ND @ points_ND.mean(axis=0) - half_squares_N).argmax())]
+        closest_N = closest_to(points_ND, points_ND[first], half_squares_N[first])
+
+    def squared_distance(rows: Rows, closest: FloatArray) -> FloatArray:
+        squares: FloatArray = 2.0 * (half_squares_N[rows] - closest)
+        if weights_N is not None:
+            squares = squares * weights_N[rows] ** 2
+        return squares
+
+    least = _SAME * float(2.0 * half_squares_N.max(initial=0.0))
+    rest = falling_greedy(
+        points_ND, half_squares_N, closest_N, squared_distance, n - len(first), least=least
+    )
+    return np.concatenate([np.array(first, dtype=np.int64), rest])
