@@ -16,6 +16,21 @@ from scipy import stats
 
 REFERENCE = "random"
 RATIO_AT = (5, 10, 20, 40)  # budgets, in classes, at which the label ratio is told
+_TITLES = {
+    "reranked": "**Ranked again at each budget**",
+    "once": "**One ranking, consumed without ranking again** (5C labels by maxherding, then 40C "
+    "more along one ranking)",
+    "cold start": "**Cold start**: accuracy at C and at 2C labels, without a model in the first",
+}
+COLD_STARTS = (
+    "random",
+    "maxherding",
+    "uherding, not centred",
+    "coreset",
+    "typiclust",
+    "kmeans",
+    "facility_location",
+)
 _START, _END = "<!-- learning-curves: start -->", "<!-- learning-curves: end -->"
 
 
@@ -23,12 +38,19 @@ def write_report(
     records: list[dict[str, Any]], *, command: str, out: Path, docs: Path | None
 ) -> None:
     """Write learning_curves.json and .png into `out`, print the table, and put it into `docs`."""
-    summary = summarise(records)
     out.mkdir(parents=True, exist_ok=True)
-    summary["command"] = command
-    (out / "learning_curves.json").write_text(json.dumps(summary, indent=1) + "\n")
-    plot(summary, out / "learning_curves.png")
-    text = table(summary)
+    whole: dict[str, Any] = {"command": command}
+    texts = []
+    for mode in _in_order(r.get("mode", "reranked") for r in records):
+        summary = summarise([r for r in records if r.get("mode", "reranked") == mode])
+        whole[mode] = summary
+        name = "learning_curves.png" if mode == "reranked" else f"learning_curves_{mode}.png"
+        plot(summary, out / name)
+        texts.append(f"{_TITLES[mode]}\n\n{table(summary)}")
+        if mode == "reranked":
+            texts.append(f"{_TITLES['cold start']}\n\n{cold_start_table(summary)}")
+    (out / "learning_curves.json").write_text(json.dumps(whole, indent=1) + "\n")
+    text = "\n".join(texts)
     print(text)
     if docs is not None:
         replace_table(docs, f"```\n{command}\n```\n\n{text}")
@@ -145,7 +167,7 @@ def table(summary: dict[str, Any]) -> str:
         *(f"{name} ({s['features']})" for name, s in sets.items()),
         "mean Δ",
         "better / pairs",
-        "labels random needs per label, 5C/10C/20C/40C",
+        *(["labels random needs per label, 5C/10C/20C/40C"] if _has_ratios(sets) else []),
     ]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for contender, whole in sorted(summary["overall"].items(), key=lambda row: -row[1]["delta"]):
@@ -158,37 +180,72 @@ def table(summary: dict[str, Any]) -> str:
         name = f"**{contender}**" if contender in (REFERENCE, "uherding (default)") else contender
         lines.append(
             "| "
-            + " | ".join([name, *cells, f"{whole['delta']:+.1f}", wins, _mean_ratios(rows)])
+            + " | ".join([name, *cells, f"{whole['delta']:+.1f}", wins, *_mean_ratios(rows)])
             + " |"
         )
     seeds = next(iter(sets.values()))["seeds"]
+    ratios = (
+        ' Ratios: mean over the sets; "–" where random does not get there with 80C labels.'
+        if _has_ratios(sets)
+        else ""
+    )
     return "\n".join(lines) + (
         f"\n\nAULC in points ± standard error over {seeds} seeds (difference to random on the same "
-        "splits; \\* p < 0.05, \\*\\* p < 0.01, paired t-test). Ratios: mean over the sets; "
-        '"–" where random does not get there with 80C labels.\n'
+        f"splits; \\* p < 0.05, \\*\\* p < 0.01, paired t-test).{ratios}\n"
     )
+
+
+def cold_start_table(summary: dict[str, Any]) -> str:
+    """Return the accuracies at the two smallest budgets, of those that need no model."""
+    sets = summary["sets"]
+    head = ["first batch by", *sets, "mean at C"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for contender in COLD_STARTS:
+        rows = [s["rows"].get(contender) for s in sets.values()]
+        if any(row is None for row in rows):
+            continue
+        cells = [
+            f"{100 * row['accuracy'][0]:.1f} ± {100 * row['accuracy_se'][0]:.1f}, "
+            f"{100 * row['accuracy'][1]:.1f}"
+            for row in rows
+        ]
+        mean = 100 * np.mean([row["accuracy"][0] for row in rows])
+        lines.append("| " + " | ".join([contender, *cells, f"{mean:.1f}"]) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def _stars(p: float) -> str:
     return "\\*\\*" if p < 0.01 else "\\*" if p < 0.05 else ""
 
 
-def _mean_ratios(rows: list[dict[str, Any]]) -> str:
+def _has_ratios(sets: dict[str, Any]) -> bool:
+    last = str(RATIO_AT[-1])
+    return any(last in row["labels_ratio"] for s in sets.values() for row in s["rows"].values())
+
+
+def _mean_ratios(rows: list[dict[str, Any]]) -> list[str]:
+    if not any(str(RATIO_AT[-1]) in row["labels_ratio"] for row in rows):
+        return []
     said = []
     for c in RATIO_AT:
         ratios = [row["labels_ratio"].get(str(c)) for row in rows]
         known = [ratio for ratio in ratios if ratio is not None]
         said.append(f"{np.mean(known):.1f}" if len(known) == len(rows) else "–")
-    return " / ".join(said)
+    return [" / ".join(said)]
 
 
 def replace_table(docs: Path, text: str) -> None:
     """Put `text` between the markers of `docs`; raise ValueError where they are missing."""
-    before, start, rest = docs.read_text().partition(_START)
-    _, end, after = rest.partition(_END)
+    replace_between(docs, _START, _END, text)
+
+
+def replace_between(docs: Path, start_mark: str, end_mark: str, text: str) -> None:
+    """Put `text` between two marks of a file; raise ValueError where they are missing."""
+    before, start, rest = docs.read_text().partition(start_mark)
+    _, end, after = rest.partition(end_mark)
     if not start or not end:
-        raise ValueError(f"{docs} has no {_START} ... {_END}")
-    docs.write_text(f"{before}{_START}\n\n{text}\n{_END}{after}")
+        raise ValueError(f"{docs} has no {start_mark} ... {end_mark}")
+    docs.write_text(f"{before}{start_mark}\n\n{text}\n{end_mark}{after}")
 
 
 def plot(summary: dict[str, Any], file: Path) -> None:

@@ -5,6 +5,8 @@
 Per image set and seed: a quarter of the images is held out for testing; the rest is the pool. Every
 strategy starts with nothing labeled, with what it does in that case (its cold start), and is asked
 again at budgets C, 2C, 5C, 10C, 20C, 40C and 80C, for C classes. The head is the live loop's.
+In the mode `once` all start with the same 5C labels, each is asked for one ranking, and 40C more
+labels are taken along it without ranking again: the worst that can happen to a queue.
 Runs are kept one file each under --cache, so that an interrupted benchmark goes on where it ended.
 """
 
@@ -25,11 +27,13 @@ from numpy.typing import NDArray
 
 from benchmarks.image_sets import ImageSet, load_digits_set, load_image_set
 from benchmarks.learning_curve_report import write_report
-from strategies import Candidates, Labeled, rank
+from strategies import STRATEGIES, Candidates, Labeled, rank
 
 BUDGETS_IN_CLASSES = (1, 2, 5, 10, 20, 40, 80)
+ONCE_START, ONCE_MORE = 5, (1, 2, 5, 10, 20, 40)  # in classes: labels at first, and then
+RERANKED, ONCE = "reranked", "once"
 TEST_SHARE = 0.25
-RUN_FORMAT = 2  # raise it when a change here or in a strategy makes old runs incomparable
+RUN_FORMAT = 3  # raise it when a change here or in a strategy makes old runs incomparable
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +46,18 @@ class Contender:
     cold: str = ""  # the strategy of the first batch, where it is not the strategy's own cold start
 
 
+SEED_S = ("top_n", "iterative_proximity", "clustering")
 CONTENDERS = (
     Contender("uherding (default)", "uherding"),
-    Contender("maxherding", "maxherding"),
-    Contender("random", "random"),
-    Contender("maxherding once, then margin", "margin", cold="maxherding"),
-    Contender("maxherding once, then random", "random", cold="maxherding"),
+    Contender("uherding, not centred", "uherding", (("centred", False),)),
+    # similar finds what looks like given examples: it is for searching, not for learning
+    *(
+        Contender(name, name)
+        for name in STRATEGIES
+        if name not in {"uherding", "similar", "least_confidence", "entropy", *SEED_S}
+    ),
+    Contender("maxherding, then margin", "margin", cold="maxherding"),
+    Contender("maxherding, then random", "random", cold="maxherding"),
     Contender("seed: least confidence, top n", "top_n", (("uncertainty", "least_confidence"),)),
     Contender("seed: margin, top n", "top_n", (("uncertainty", "margin"),)),
     Contender("seed: entropy, top n", "top_n", (("uncertainty", "entropy"),)),
@@ -83,6 +93,27 @@ def learning_curve(image_set: ImageSet, contender: Contender, seed: int) -> dict
     return {"budgets": budgets, "accuracies": accuracies}
 
 
+def static_curve(image_set: ImageSet, contender: Contender, seed: int) -> dict[str, Any]:
+    """Start with 5C labels, rank once, label along the ranking; accuracies as above."""
+    pool_P, test_T = split(image_set.labels_N, seed)
+    n_classes = len(image_set.classes)
+    start = Contender("start", "maxherding")
+    none = np.empty(0, dtype=np.int64)
+    first = _ranked(image_set, start, pool_P, none, None, ONCE_START * n_classes, seed)
+    labeled = pool_P[first[: ONCE_START * n_classes]]
+    head = _fit(image_set, labeled, None, seed)
+    open_rows = np.setdiff1d(pool_P, labeled)
+    more = [c * n_classes for c in (0, *ONCE_MORE) if c * n_classes <= len(open_rows)]
+    order = _ranked(image_set, contender, open_rows, labeled, head, more[-1], seed)
+    accuracies = []
+    for n in more:
+        rows = np.concatenate([labeled, open_rows[order[:n]]])
+        head = _fit(image_set, rows, head, seed)
+        said_T = _probs(head, image_set, test_T).argmax(axis=1)
+        accuracies.append(float((said_T == image_set.labels_N[test_T]).mean()))
+    return {"budgets": [len(labeled) + n for n in more], "accuracies": accuracies}
+
+
 def split(labels_N: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return pool rows and test rows, a quarter of each class in the test."""
     rng = np.random.default_rng(seed)
@@ -114,7 +145,12 @@ def _ranked(
         parameters["batch"] = step  # the seed shares out a whole round at once
     ranking = rank(
         contender.cold if contender.cold and head is None else contender.strategy,
-        Candidates(open_rows, probs_NC, embeddings_ND[open_rows]),
+        Candidates(
+            open_rows,
+            probs_NC,
+            embeddings_ND[open_rows],
+            predict=None if head is None else head.probs,
+        ),
         Labeled(embeddings_ND[labeled], image_set.labels_N[labeled]),
         head=step,
         rng=np.random.default_rng([seed, len(labeled)]),
@@ -146,16 +182,19 @@ def _probs(head: Any, image_set: ImageSet, rows: NDArray[np.int64]) -> NDArray[n
 def run_all(
     image_sets: Iterable[ImageSet],
     contenders: Iterable[Contender],
+    modes: Iterable[str],
     seeds: int,
     cache: Path,
     processes: int,
 ) -> list[dict[str, Any]]:
-    """Return one record per (set, contender, seed), computing those that the cache lacks."""
+    """Return one record per (mode, set, contender, seed), computing those that the cache lacks."""
     jobs = [
-        (image_set, contender, seed)
-        for image_set in image_sets
+        (mode, image_set, contender, seed)
+        for mode in modes
         for seed in range(seeds)
+        for image_set in image_sets
         for contender in contenders
+        if mode == RERANKED or not contender.cold  # nobody starts by itself in the other mode
     ]
     files = [_run_file(cache, *job) for job in jobs]
     missing = [(job, file) for job, file in zip(jobs, files, strict=True) if not file.exists()]
@@ -175,27 +214,31 @@ def _spawn() -> Any:
     return multiprocessing.get_context("spawn")
 
 
-def _run_file(cache: Path, image_set: ImageSet, contender: Contender, seed: int) -> Path:
+def _run_file(cache: Path, mode: str, image_set: ImageSet, contender: Contender, seed: int) -> Path:
     slug = "".join(c if c.isalnum() else "-" for c in contender.label)
-    name = f"{image_set.name}-{image_set.features.replace(' ', '-')}-{slug}-{seed}.json"
+    name = f"{mode}-{image_set.name}-{image_set.features.replace(' ', '-')}-{slug}-{seed}.json"
     return cache / f"runs-{RUN_FORMAT}" / name
 
 
-def _run_to_file(image_set: ImageSet, contender: Contender, seed: int, file: Path) -> str:
+def _run_to_file(
+    mode: str, image_set: ImageSet, contender: Contender, seed: int, file: Path
+) -> str:
+    curve = learning_curve if mode == RERANKED else static_curve
     record = {
+        "mode": mode,
         "set": image_set.name,
         "features": image_set.features,
         "contender": contender.label,
         "seed": seed,
         "classes": len(image_set.classes),
-        **learning_curve(image_set, contender, seed),
+        **curve(image_set, contender, seed),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")
     part.write_text(json.dumps(record))
     part.replace(file)
     last = f"{record['accuracies'][-1]:.3f}"
-    return f"{image_set.name}, {contender.label}, seed {seed}: {last} at the end"
+    return f"{mode}, {image_set.name}, {contender.label}, seed {seed}: {last} at the end"
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -205,7 +248,10 @@ def main(arguments: list[str] | None = None) -> None:
     contenders = [
         c for c in CONTENDERS if not options.only or c.strategy in options.only.split(",")
     ]
-    records = run_all(image_sets, contenders, options.seeds, options.cache, options.processes)
+    modes = options.modes.split(",")
+    records = run_all(
+        image_sets, contenders, modes, options.seeds, options.cache, options.processes
+    )
     command = "python -m benchmarks.learning_curves " + " ".join(arguments or sys.argv[1:])
     write_report(records, command=command, out=options.out, docs=options.docs)
 
@@ -232,6 +278,7 @@ def _parser() -> argparse.ArgumentParser:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "active-labeler"
     parser.add_argument("--sets", default="digits,eurosat2700,trashnet160,clothing160")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--modes", default=f"{RERANKED},{ONCE}")
     parser.add_argument("--only", default="", help="strategies to run, comma-separated")
     parser.add_argument("--data", type=Path, default=Path(given) if given else shared)
     parser.add_argument("--backbone", default="squeezenet1_1")
