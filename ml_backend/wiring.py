@@ -7,14 +7,15 @@ not need them: the web process answers /webhook and /health without ever loading
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_backend import __version__
-from ml_backend.errors import ConfigurationError, ImageUnreadable
+from ml_backend.backbone_shelf import Backbones, pictures
+from ml_backend.errors import ConfigurationError
 from ml_backend.jobs.store import ConnectedProject, Store
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.learning.checkpoints import RoundResults, find_version, latest, load_results
@@ -27,15 +28,9 @@ if TYPE_CHECKING:
     from ml_backend.connecting import Surroundings
     from ml_backend.jobs.trainer import Trainer
     from ml_backend.labelstudio.images import ImageReader
-    from ml_backend.learning.backbones import Backbone
-    from ml_backend.learning.embeddings import EmbeddingCache
     from ml_backend.records import Finding
     from ml_backend.steps.workbench import Plan, Workbench
     from ml_backend.web.services import WebServices
-
-
-# Pictures that a scratch backbone is trained on are small after all: no need to decode huge ones.
-SCRATCH_MAX_PIXELS = 50_000_000
 
 
 def utc_now() -> datetime:
@@ -80,58 +75,6 @@ def last_results(settings: Settings) -> Callable[[int], RoundResults | None]:
     return load
 
 
-class Backbones:
-    """Loads each backbone once a process, and opens its embedding cache."""
-
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._loaded: dict[int | None, Backbone] = {}
-        self._caches: dict[str, EmbeddingCache] = {}
-
-    def of(self, project_id: int, images: Callable[[], Any]) -> Backbone:
-        """Return the project's backbone; `images` yields pictures to train `scratch` on."""
-        from ml_backend.learning.backbones import load_backbone
-
-        settings = self._settings
-        scratch = settings.backbone == "scratch"
-        shelf = project_id if scratch else None
-        with self._lock:
-            if shelf is None and shelf not in self._loaded:
-                self._loaded[shelf] = load_backbone(
-                    settings.backbone, settings.weights, settings.device, seed=settings.seed
-                )
-            elif shelf not in self._loaded:
-                self._loaded[shelf] = self._scratch(project_id, images)
-            return self._loaded[shelf]
-
-    def warm_up(self) -> None:
-        """Load beforehand what the first round would wait for. Raises WeightsUnavailable."""
-        import sklearn.linear_model  # noqa: F401 - seconds, the first time
-
-        if self._settings.backbone != "scratch":  # that one is a project's own
-            self.of(0, lambda: ())
-
-    def cache_of(self, backbone: Backbone) -> EmbeddingCache:
-        """Return the cache of a backbone's embeddings."""
-        from ml_backend.learning.embeddings import EmbeddingCache
-
-        with self._lock:
-            if backbone.key not in self._caches:
-                folder = self._settings.model_dir / "embeddings"
-                self._caches[backbone.key] = EmbeddingCache(folder, backbone.key, backbone.dim)
-            return self._caches[backbone.key]
-
-    def _scratch(self, project_id: int, images: Callable[[], Any]) -> Backbone:
-        from ml_backend.learning.scratch import load_scratch_backbone, train_scratch_backbone
-
-        folder = project_folder(self._settings, project_id) / "scratch"
-        device = self._settings.device
-        if folder.is_dir():
-            return load_scratch_backbone(folder, device)
-        return train_scratch_backbone(images(), folder, device, seed=self._settings.seed)
-
-
 def surroundings(settings: Settings, store: Store, project_id: int) -> Surroundings:
     """Build what connect, detach and rollback work with."""
     from ml_backend.connecting import Surroundings
@@ -166,7 +109,8 @@ def workbench_factory(
     def workbench(project_id: int, still_ours: Callable[[], None]) -> Workbench:
         project = _connected(store, project_id, settings)
         images = image_reader(settings, client)
-        backbone = partial(backbones.of, project_id, partial(_pictures, store, project, images))
+        to_train_on = partial(pictures, store, project, images, settings.seed, on_progress)
+        backbone = partial(backbones.of, project_id, to_train_on)
         return Workbench(
             project=project,
             plan=plan(settings),
@@ -328,15 +272,3 @@ def _connected(store: Store, project_id: int, settings: Settings) -> ConnectedPr
             f"{settings.label_studio_url}: set it back, or use another MODEL_DIR"
         )
     return project
-
-
-def _pictures(store: Store, project: ConnectedProject, images: ImageReader) -> Iterator[Any]:
-    """Yield the project's readable pictures, for a backbone that is trained on them."""
-    from ml_backend.learning.images import decode
-
-    mirror = store.mirror(project.project_id)
-    for task_id, uri in zip(mirror.task_ids.tolist(), mirror.image_uris, strict=True):
-        try:
-            yield decode(images.read(task_id, uri), SCRATCH_MAX_PIXELS)
-        except ImageUnreadable:
-            continue  # embedding, which follows, notes it with its reason

@@ -10,6 +10,7 @@ import logging
 from typing import Any
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from ml_backend import __version__
 from ml_backend.errors import ActiveLabelerError, ConfigurationError, LabelStudioError
@@ -67,6 +68,8 @@ def main() -> None:
     except LabelStudioError as error:
         die(error, 3)
     except ActiveLabelerError as error:
+        die(error, 4)
+    except (OSError, SQLAlchemyError) as error:  # a full disk, a locked or missing database
         die(error, 4)
 
 

@@ -24,8 +24,10 @@ ALLOWED: dict[str, set[str]] = {
     "predicting": STORY | {"lookup"},
     "connecting": STORY,
     "diagnosis": STORY,
+    "backbone_shelf": GROUND | ADAPTERS,
     "wiring": STORY
-    | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"},
+    | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
+    | {"backbone_shelf"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},
     "wsgi": GROUND | {"wiring", "web"},

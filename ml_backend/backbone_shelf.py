@@ -1,0 +1,99 @@
+"""Backbones, loaded once a process, and the embedding cache that belongs to each.
+
+Part of the wiring: knows settings and which class does what. torch is imported when a backbone is
+first asked for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from ml_backend.errors import ImageUnreadable
+from ml_backend.jobs.store import ConnectedProject, Store
+from ml_backend.settings import Settings
+
+if TYPE_CHECKING:
+    from ml_backend.labelstudio.images import ImageReader
+    from ml_backend.learning.backbones import Backbone
+    from ml_backend.learning.embeddings import EmbeddingCache
+
+# Pictures that a scratch backbone is trained on are small after all: no need to decode huge ones.
+SCRATCH_MAX_PIXELS = 50_000_000
+
+
+class Backbones:
+    """Loads each backbone once a process, and opens its embedding cache."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._loaded: dict[int | None, Backbone] = {}
+        self._caches: dict[str, EmbeddingCache] = {}
+
+    def of(self, project_id: int, images: Callable[[], Any]) -> Backbone:
+        """Return the project's backbone; `images` yields pictures to train `scratch` on."""
+        from ml_backend.learning.backbones import load_backbone
+
+        settings = self._settings
+        scratch = settings.backbone == "scratch"
+        shelf = project_id if scratch else None
+        with self._lock:
+            if shelf is None and shelf not in self._loaded:
+                self._loaded[shelf] = load_backbone(
+                    settings.backbone, settings.weights, settings.device, seed=settings.seed
+                )
+            elif shelf not in self._loaded:
+                self._loaded[shelf] = self._scratch(project_id, images)
+            return self._loaded[shelf]
+
+    def warm_up(self) -> None:
+        """Load beforehand what the first round would wait for. Raises WeightsUnavailable."""
+        import sklearn.linear_model  # noqa: F401 - seconds, the first time
+
+        if self._settings.backbone != "scratch":  # that one is a project's own
+            self.of(0, lambda: ())
+
+    def cache_of(self, backbone: Backbone) -> EmbeddingCache:
+        """Return the cache of a backbone's embeddings."""
+        from ml_backend.learning.embeddings import EmbeddingCache
+
+        with self._lock:
+            if backbone.key not in self._caches:
+                folder = self._settings.model_dir / "embeddings"
+                self._caches[backbone.key] = EmbeddingCache(folder, backbone.key, backbone.dim)
+            return self._caches[backbone.key]
+
+    def _scratch(self, project_id: int, images: Callable[[], Any]) -> Backbone:
+        from ml_backend.learning.scratch import load_scratch_backbone, train_scratch_backbone
+
+        folder = self._settings.model_dir / "projects" / str(project_id) / "scratch"
+        device = self._settings.device
+        if folder.is_dir():
+            return load_scratch_backbone(folder, device)
+        return train_scratch_backbone(images(), folder, device, seed=self._settings.seed)
+
+
+def pictures(
+    store: Store,
+    project: ConnectedProject,
+    images: ImageReader,
+    seed: int,
+    on_progress: Callable[[str, int, int], None],
+) -> Iterator[Any]:
+    """Yield the project's readable pictures in random order, to train a backbone on."""
+    import numpy as np
+
+    from ml_backend.learning.images import decode
+    from ml_backend.learning.scratch import MAX_IMAGES
+
+    mirror = store.mirror(project.project_id)
+    rows = np.random.default_rng(seed).permutation(len(mirror.task_ids))
+    for number, row in enumerate(rows.tolist(), start=1):
+        on_progress("training a network", number, min(len(rows), MAX_IMAGES))
+        try:
+            data = images.read(int(mirror.task_ids[row]), mirror.image_uris[row])
+            yield decode(data, SCRATCH_MAX_PIXELS)
+        except ImageUnreadable:
+            continue  # embedding, which follows, notes it with its reason
