@@ -29,7 +29,7 @@ from strategies.sampling import candidate_rows
 REGULARISATION = 1e-3  # of unit inputs; the published 1 is for features of length 40 or so
 MAX_CANDIDATES = 10_000
 _BLOCK_ROWS = 4096
-_HOPEFUL = 512  # candidates that picks are guessed from: they fit a cache
+HOPEFUL = 512  # candidates that picks are guessed from: they fit a cache
 _MOST_GUESSES = 32
 _NOTHING = 1e-9  # share of the trace below which a pick is rounding
 
@@ -95,10 +95,12 @@ def forward_greedy(
     n: int,
     *,
     regularisation: float = REGULARISATION,
+    hopeful: int = HOPEFUL,
 ) -> IntArray:
     """Pick up to `n` rows, each the argmin of tr[(lambda I + known + picked)^-1 all].
 
-    Ends early where no row lowers the trace any more. Ties go to the lower row.
+    Ends early where no row lowers the trace any more. Ties go to the lower row. The picks are the
+    same for any number of `hopeful` candidates to guess from.
     """
     inverse_DD = np.linalg.inv(known_DD + regularisation * np.eye(len(known_DD)))
     middle_DD = inverse_DD @ all_DD @ inverse_DD
@@ -111,11 +113,9 @@ def forward_greedy(
     picks: list[int] = []
     guesses = 1
     while len(picks) < min(n, len(rows_KD)):
-        hopeful = gains.best(_HOPEFUL)
-        guessed, steps = _guess(
-            rows_KD[hopeful], gains.take(hopeful), inverse_DD, middle_DD, guesses
-        )
-        right = _right_guesses(rows_KD, gains, hopeful[guessed].tolist(), steps, least)
+        likely = gains.best(hopeful)
+        guessed, steps = _guess(rows_KD[likely], gains.take(likely), inverse_DD, middle_DD, guesses)
+        right = _right_guesses(rows_KD, gains, likely[guessed].tolist(), steps, least)
         if not right:
             break
         steps.first(len(right)).apply(inverse_DD, middle_DD)
@@ -140,9 +140,9 @@ class _Gains:
         if len(self.alone_K) <= m:
             return np.arange(len(self.alone_K))
         gains_K = self.now()
-        hopeful = np.argpartition(-gains_K, m - 1)[:m]
+        likely = np.argpartition(-gains_K, m - 1)[:m]
         # Of equal best, the first: it is what the plain algorithm picks.
-        rows: IntArray = np.unique(np.append(hopeful, gains_K.argmax()))
+        rows: IntArray = np.unique(np.append(likely, gains_K.argmax()))
         return rows
 
     def take(self, rows: IntArray) -> _Gains:

@@ -20,7 +20,7 @@ from strategies.arrays import FloatArray, IntArray
 Rows = slice | IntArray
 Score = Callable[[Rows, FloatArray], FloatArray]  # of rows, given how close they are to a pick
 
-_BEST = 1024  # rows looked at alone; more of them means fewer passes and larger products
+AT_ONCE = 1024  # rows looked at alone; more of them means fewer passes and larger products
 _BLOCK_ROWS = 512  # times as many picks: stays in the cache
 NOT_CLOSE = -np.inf
 
@@ -49,18 +49,20 @@ def falling_greedy(
     n: int,
     *,
     least: float = -np.inf,
+    at_once: int = AT_ONCE,
 ) -> IntArray:
     """Pick up to `n` rows, each with the highest score given those before.
 
     score(rows, closest): falls (or stays) as `closest`, the largest x.s - |s|^2 / 2 over what is
     picked, rises. closest_N: that of what is taken already. Ends early where no score is above
-    `least`. Ties go to the lower row. The picks are those of one product per pick.
+    `least`. Ties go to the lower row. The picks are those of one product per pick, whatever
+    `at_once`, the number of rows looked at alone.
     """
     closest_N = closest_N.copy()
     scores_N = score(slice(None), closest_N).astype(np.float32)
     picked: list[int] = []
     while len(picked) < n:
-        top_B = _best(scores_N, _BEST)
+        top_B = _best(scores_N, at_once)
         batch = _picks_among(
             points_ND[top_B],
             half_squares_N[top_B],
@@ -102,6 +104,7 @@ def _picks_among(
     """Return the picks that no row outside could have been, at least one unless none is wanted."""
     outside = scores_B.min()
     mutual_BB = points_BD @ points_BD.T - half_squares_B
+    gone_B = np.isneginf(scores_B)  # picked in an earlier batch
     picks: list[int] = []
     while len(picks) < min(n, len(scores_B)):
         best = int(scores_B.argmax())
@@ -110,5 +113,6 @@ def _picks_among(
         picks.append(best)
         closest_B = np.maximum(closest_B, mutual_BB[:, best])
         scores_B = score(closest_B).astype(np.float32)
-        scores_B[picks] = -np.inf
+        gone_B[best] = True
+        scores_B[gone_B] = -np.inf
     return picks

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from strategies.arrays import FloatArray, IntArray
-from strategies.closeness import Rows, closest_to, falling_greedy
+from strategies.closeness import AT_ONCE, Rows, closest_to, falling_greedy
 from strategies.positions import directions
 from strategies.query import Picks, Query
 
@@ -29,6 +29,8 @@ def k_center(
     taken_MD: FloatArray,
     n: int,
     weights_N: FloatArray | None = None,
+    *,
+    at_once: int = AT_ONCE,
 ) -> IntArray:
     """Return up to `n` rows, each the farthest (times its weight) from those before and `taken`.
 
@@ -49,6 +51,12 @@ def k_center(
 
     least = _SAME * float(2.0 * half_squares_N.max(initial=0.0))
     rest = falling_greedy(
-        points_ND, half_squares_N, closest_N, squared_distance, n - len(first), least=least
+        points_ND,
+        half_squares_N,
+        closest_N,
+        squared_distance,
+        n - len(first),
+        least=least,
+        at_once=at_once,
     )
     return np.concatenate([np.array(first, dtype=np.int64), rest])

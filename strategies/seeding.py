@@ -20,7 +20,7 @@ from strategies.arrays import FloatArray, IntArray
 
 _BLOCK_ROWS = 512
 _DRAWS = 64  # proposals looked at together
-_FEWEST_KEPT = 0.2  # below this share of proposals kept, distances are refreshed
+FEWEST_KEPT = 0.2  # below this share of proposals kept, distances are refreshed
 _SAME = 1e-5  # share of the squared lengths below which a distance is rounding
 
 
@@ -66,10 +66,13 @@ def plus_plus(
     n: int,
     rng: np.random.Generator,
     weights_N: FloatArray | None = None,
+    *,
+    fewest_kept: float = FEWEST_KEPT,
 ) -> IntArray:
     """Draw up to `n` rows by k-means++, the longest first; weights multiply squared distances.
 
-    Ends early where every point is one that was picked.
+    Ends early where every point is one that was picked. fewest_kept: share of draws kept below
+    which distances are brought up to date; it changes the cost, not the distribution.
     """
     wanted_N = points.squares_N.astype(np.float64)
     if weights_N is not None:
@@ -88,7 +91,7 @@ def plus_plus(
         cumulated_N = np.cumsum(wanted_N)
         if cumulated_N[-1] <= 0:
             break
-        picked += _draw(points, squares_N, cumulated_N, n - len(picked), rng)
+        picked += _draw(points, squares_N, cumulated_N, n - len(picked), rng, fewest_kept)
     return np.array(picked[:n], dtype=np.int64)
 
 
@@ -108,6 +111,7 @@ def _draw(
     cumulated_N: FloatArray,
     n: int,
     rng: np.random.Generator,
+    fewest_kept: float,
 ) -> list[int]:
     """Draw picks from distances that leave them out, until `n` are there or few are kept."""
     picks: list[int] = []
@@ -128,6 +132,6 @@ def _draw(
                 kept += 1
                 now_P = np.minimum(now_P, mutual_PP[:, place])
                 now_P[drawn_P == row] = 0.0
-        if kept < _FEWEST_KEPT * _DRAWS:
+        if kept < fewest_kept * _DRAWS:
             break
     return picks

@@ -34,9 +34,11 @@ def typiclust(query: Query, *, budget: int = BUDGET) -> Picks:
     centres_KD = fit_centres(np.concatenate([pool_ND, labeled_MD]), k, query.rng)
     cluster_N = nearest(pool_ND, centres_KD)
     labeled_K = np.bincount(nearest(labeled_MD, centres_KD), minlength=len(centres_KD))
+    weights_N = np.ones(query.size) if query.weights_N is None else query.weights_N
+    size_K = labeled_K + np.bincount(cluster_N, weights=weights_N, minlength=len(centres_KD))
     turn = [
-        _Cluster(pool_ND, np.flatnonzero(cluster_N == cluster), query)
-        for cluster in cluster_turns(cluster_N, labeled_K)
+        Cluster(pool_ND, np.flatnonzero(cluster_N == cluster), query.rng, query.weights_N)
+        for cluster in cluster_turns(size_K, labeled_K)
     ]
     picked: list[int] = []
     while turn and len(picked) < query.head:
@@ -45,21 +47,27 @@ def typiclust(query: Query, *, budget: int = BUDGET) -> Picks:
     return Picks(np.array(picked, dtype=np.int64), unsure_N)
 
 
-def cluster_turns(cluster_N: IntArray, labeled_K: IntArray) -> list[int]:
+def cluster_turns(size_K: FloatArray, labeled_K: IntArray) -> list[int]:
     """Return the clusters by rising number of labels, then by falling size, without the tiny."""
-    size_K = np.bincount(cluster_N, minlength=len(labeled_K)) + labeled_K
     order: list[int] = np.lexsort((-size_K, labeled_K)).tolist()
     return [cluster for cluster in order if size_K[cluster] > SMALLEST_CLUSTER] or order
 
 
-class _Cluster:
+class Cluster:
     """The members of one cluster that are not picked yet, and who is near to whom."""
 
-    def __init__(self, pool_ND: FloatArray, rows_R: IntArray, query: Query) -> None:
-        self._pool_ND, self._rows_R, self._rng = pool_ND, rows_R, query.rng
+    def __init__(
+        self,
+        pool_ND: FloatArray,
+        rows_R: IntArray,
+        rng: np.random.Generator,
+        weights_N: FloatArray | None = None,
+    ) -> None:
+        """Take the pool's points, and which of its rows belong to the cluster."""
+        self._pool_ND, self._rows_R, self._rng = pool_ND, rows_R, rng
         self._weights_R: FloatArray = np.ones(len(rows_R))
-        if query.weights_N is not None:
-            self._weights_R = query.weights_N[rows_R]
+        if weights_N is not None:
+            self._weights_R = weights_N[rows_R]
         self._gone_R = np.zeros(len(rows_R), dtype=bool)
         self._picked_since = _SPARE  # so that the first pick looks for neighbours
         self._near_RS: FloatArray = np.empty((0, 0))
