@@ -12,6 +12,8 @@ import numpy as np
 
 from strategies.arrays import FloatArray
 
+_NEAR_THE_MEAN = 1e-3  # squared rest of a unit vector below which subtracting loses its digits
+_SAFE_SQUARES = 1e-30, 1e30
 _NO_DIRECTION = 1e-4  # a shorter rest than this, of a unit vector, is rounding and no direction
 
 
@@ -52,6 +54,27 @@ class Directions:
         lengths_N = np.linalg.norm(around_ND, axis=1)
         around_ND[lengths_N < _NO_DIRECTION] = 0.0
         return unit_rows(around_ND)
+
+    def cosines(self, embeddings_ND: FloatArray, directions_TD: FloatArray) -> FloatArray:
+        """Return `of(embeddings_ND) @ directions_TD.T`, (N, T), without making the directions.
+
+        Rows that lie too near to the mean, or are too long or short to square, go the long way.
+        """
+        rows_ND = embeddings_ND.astype(np.float32, copy=False)
+        with np.errstate(over="ignore", under="ignore"):
+            squares_N = np.einsum("nd,nd->n", rows_ND, rows_ND)
+        safe_N = (squares_N > _SAFE_SQUARES[0]) & (squares_N < _SAFE_SQUARES[1])
+        onto_DT = np.concatenate([directions_TD, self.mean_D[None]]).T
+        with np.errstate(over="ignore", invalid="ignore"):
+            along_NT = rows_ND @ onto_DT
+            along_NT /= np.sqrt(np.where(safe_N, squares_N, 1.0))[:, None]
+            rest_N = 1.0 - 2.0 * along_NT[:, -1] + float(self.mean_D @ self.mean_D)
+        safe_N &= rest_N > _NEAR_THE_MEAN
+        cosines_NT = along_NT[:, :-1] - directions_TD @ self.mean_D
+        cosines_NT /= np.sqrt(np.where(safe_N, rest_N, 1.0))[:, None]
+        if not safe_N.all():
+            cosines_NT[~safe_N] = self.of(embeddings_ND[~safe_N]) @ directions_TD.T
+        return cosines_NT
 
 
 def gaussian(rows_AD: FloatArray, rows_BD: FloatArray, sigma: float) -> FloatArray:

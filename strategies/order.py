@@ -17,6 +17,7 @@ from strategies.uncertainty import CERTAIN
 
 PICKED, IN_TURN, CERTAIN_TAIL, REPEATS = range(4)  # the parts of an order
 NEAR_DUPLICATE = 0.98  # cosine of two directions above which a task repeats another
+_CENTRE_SAMPLE = 64  # rows whose mean stands for their cluster's centre
 _MEAN_SAMPLE = 2048
 _MOST_UNCACHED_CLUSTERS = 256  # a fifth of the time of a thousand, when made for one ranking
 
@@ -89,8 +90,15 @@ def _clusters_of_labeled(query: Query, dense_N: IntArray, n_clusters: int) -> In
     if not len(query.labeled):
         return np.empty(0, dtype=np.int64)
     zeros_KD = np.zeros((n_clusters, query.embeddings_ND.shape[1]), dtype=np.float32)
-    centres_KD = means(query.embeddings_ND, dense_N, zeros_KD)
+    some = _some_of_each(dense_N)
+    centres_KD = means(query.embeddings_ND[some], dense_N[some], zeros_KD)
     return nearest(query.labeled.embeddings_MD, centres_KD)
+
+
+def _some_of_each(clusters_N: IntArray) -> IntArray:
+    """Return sorted rows: each cluster's first few, enough to know where it lies."""
+    place_N = turns(clusters_N, np.arange(len(clusters_N)))
+    return np.flatnonzero(place_N < _CENTRE_SAMPLE)
 
 
 def _repeats(
@@ -111,8 +119,8 @@ def _repeats(
         low, high = np.searchsorted(sorted_clusters, [cluster, cluster + 1])
         members = by_cluster[low:high]
         if members.size:
-            rows_D = directions.of(query.embeddings_ND[rest_R[members]])
-            alike = rows_D @ taken_TD[taken_cluster_T == cluster].T
+            rows_D = query.embeddings_ND[rest_R[members]]
+            alike = directions.cosines(rows_D, taken_TD[taken_cluster_T == cluster])
             repeats_R[members] = alike.max(axis=1) > near_duplicate
     return repeats_R
 

@@ -173,3 +173,24 @@ def test_sampling_the_pool_loses_little_coverage() -> None:
     sampled = herded(max_candidates=500, max_landmarks=500)
     at_random = covered(np.random.default_rng(2).permutation(3000))
     assert exact >= sampled > at_random + 0.7 * (exact - at_random)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    scale=st.sampled_from([1e-30, 1.0, 1e17]),
+    n_same=st.integers(0, 6),
+    spread=st.sampled_from([1e-3, 0.1, 3.0]),
+    seed=st.integers(0, 2**16),
+)
+def test_cosines_are_those_of_the_directions(
+    scale: float, n_same: int, spread: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows_ND = (1.0 + spread * rng.normal(size=(12, 7))).astype(np.float32)
+    rows_ND[:n_same] = 1.0  # near the mean, where the rest is short
+    rows_ND[-1] = 0.0
+    rows_ND *= np.float32(scale)
+    directions = Directions.around(rows_ND, rows_ND[:0], 12)
+    some_TD = directions.of(rows_ND[:3])
+    expected_NT = directions.of(rows_ND) @ some_TD.T
+    np.testing.assert_allclose(directions.cosines(rows_ND, some_TD), expected_NT, atol=2e-3)
