@@ -74,7 +74,7 @@ class Directions:
         cosines_NT /= np.sqrt(np.where(safe_N, rest_N, 1.0))[:, None]
         if not safe_N.all():
             cosines_NT[~safe_N] = self.of(embeddings_ND[~safe_N]) @ directions_TD.T
-        return cosines_NT
+        return np.asarray(cosines_NT)
 
 
 def gaussian(rows_AD: FloatArray, rows_BD: FloatArray, sigma: float) -> FloatArray:
