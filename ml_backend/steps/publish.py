@@ -27,6 +27,8 @@ KEPT_SUPERSEDED = 1
 # Rows between two looks for newer news, when writing behind the annotators' backs one by one and
 # when deleting: 0.3 s at most.
 SLICE = 10
+# Tasks of the served order that are compared with the published one: one page of a task list.
+SERVED_CHECKED = 200
 
 
 def new_version(round_id: int) -> str:
@@ -93,16 +95,22 @@ def in_force(found: ProjectSettings, version: str | None) -> bool:
 
 
 def stands(bench: Workbench, version: str | None, found: ProjectSettings) -> bool:
-    """Tell whether the queue is served by this version, and all of its window is there.
+    """Tell whether the queue is served by this version, whole and in the published order.
 
-    Counted, not compared: a round that was killed or interrupted behind the front left rows out,
-    and people delete predictions. Tasks that were deleted took theirs along.
+    A round that was killed or interrupted behind the front left rows out, and people delete and
+    edit predictions. Tasks that were deleted took theirs along.
     """
     if version is None or not in_force(found, version):
         return False
     project_id = bench.project.project_id
-    wanted = set(bench.store.window(project_id, version)) & set(bench.store.task_ids(project_id))
-    return bench.queue.versions().get(version, 0) >= len(wanted)
+    window = bench.store.window(project_id, version)
+    wanted = set(window) & set(bench.store.task_ids(project_id))
+    if bench.queue.versions().get(version, 0) < len(wanted):
+        return False
+    published = set(window)  # /predict may have added others behind
+    served = [each for each in bench.queue.served_order(SERVED_CHECKED) if each in published]
+    still_there = set(served)
+    return served == [task_id for task_id in window if task_id in still_there]
 
 
 def tidy(bench: Workbench, interrupted: Callable[[], bool], *, keep: int = KEPT_SUPERSEDED) -> int:

@@ -435,6 +435,15 @@ def test_predictions_that_somebody_deleted_are_written_again(loop: Loop) -> None
     assert len(loop.server.served_order(100)) == PLAN.window
 
 
+def test_places_that_somebody_changed_are_put_right_by_a_sync(loop: Loop) -> None:
+    loop.run()
+    loop.server.predictions[0].score = 0.99
+    loop.ask()
+    loop.run()
+    served = loop.server.served_order(100)
+    assert served == loop.store.window(loop.project_id, loop.server.settings.model_version)
+
+
 def test_what_a_look_found_is_not_lost_when_the_round_after_it_fails(loop: Loop) -> None:
     loop.run()
     task_id = loop.server.served_order(1)[0]
@@ -473,15 +482,3 @@ def test_the_trainer_takes_up_what_another_process_published(loop: Loop) -> None
     loop.run()
     assert loop.last_round().state == "unchanged"
     assert loop.server.settings.model_version == published
-
-
-def test_clearing_old_versions_away_gives_way_to_a_look(loop: Loop) -> None:
-    loop.trainer.tidy_s = -1.0  # over before it begins
-    loop.run()
-    loop.trainer.memory[1].last_round = float("-inf")
-    loop.trainer.memory[1].last_look = float("inf")
-    assert loop.trainer.step()
-    assert not loop.trainer.memory[1].tidied
-    loop.trainer.memory[1].last_look = float("-inf")
-    assert loop.trainer.step()
-    assert loop.store.is_dirty(1)
