@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-COMMAND = (sys.executable, "-W", "default", "-m", "scripts.active_labeler")
+COMMAND = (sys.executable, "-m", "scripts.active_labeler")
 STOP_TIMEOUT_S = 30.0
 COMMAND_TIMEOUT_S = 120.0
 

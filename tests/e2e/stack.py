@@ -34,7 +34,7 @@ DIGITS = tuple(str(digit) for digit in range(10))
 LABEL_CONFIG = (
     '<View><Image name="image" value="$image" maxWidth="360px"/>'
     '<Choices name="digit" toName="image" choice="single" showInline="true">'
-    + "".join(f'<Choice value="{digit}"/>' for digit in DIGITS)
+    + "".join(f'<Choice value="{digit}" hotkey="{digit}"/>' for digit in DIGITS)
     + "</Choices></View>"
 )
 TASKS = 120

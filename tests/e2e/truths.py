@@ -138,7 +138,8 @@ def find_everything_right(stack: Stack) -> Truth:
     # The window is whole, and served in the order in which it was published.
     still_there = [task_id for task_id in window if task_id in truth.tasks]
     assert set(truth.predictions()) == set(still_there)
-    assert truth.served() == [task_id for task_id in window if task_id in set(truth.served())]
+    served = truth.served()
+    assert served == [task_id for task_id in window if task_id in set(served)]
     pool = len(truth.tasks) - len(truth.labeled)
-    assert len(truth.served()) >= min(WINDOW // 2, pool)
+    assert len(served) >= min(WINDOW // 2, pool)
     return truth
