@@ -66,7 +66,7 @@ class Ranking:
 
 
 def rank(
-    name: str,
+    name: str | Strategy,
     candidates: Candidates,
     labeled: Labeled,
     *,
@@ -77,7 +77,7 @@ def rank(
     class_balance: float = 0.0,
     **parameters: Any,
 ) -> Ranking:
-    """Order the pool by the strategy called `name`.
+    """Order the pool by the strategy called `name`, or by one that is not in the table.
 
     head: how many places the full strategy fills; behind them comes the cheaper body.
     rng: the same generator state gives the same ranking, in whatever order the rows come.
@@ -89,7 +89,7 @@ def rank(
     Raises UnknownStrategy (name or parameter), ConfigurationError (a parameter's value),
     UnrankableInput (arrays).
     """
-    asked = find_strategy(name)
+    asked = name if isinstance(name, Strategy) else find_strategy(name)
     asked.check(parameters)
     require_compatible(candidates, labeled)
     _require_whole(head)
