@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -233,6 +234,11 @@ def test_unknown_uncertainty_is_answered_with_those_that_exist() -> None:
         ("clustering", "batch", 2.5),
         ("uherding", "sigma", 0.0),
         ("uherding", "max_landmarks", -1),
+        ("power", "beta", 0.0),
+        ("mmr", "relevance", 1.5),
+        ("bait", "regularisation", 0.0),
+        ("dropquery", "rate", 1.0),
+        ("typiclust", "budget", 0),
     ],
 )
 def test_impossible_parameter_value_is_refused(name: str, parameter: str, value: object) -> None:
@@ -263,9 +269,64 @@ def test_random_uncertainty_needs_no_model() -> None:
     assert not ranking.cold_start
 
 
+@every_strategy
+def test_several_labels_a_task_are_ranked(name: str) -> None:
+    candidates, labeled = blobs(60)
+    assert candidates.embeddings_ND is not None
+    rng = np.random.default_rng(4)
+    weights_DC = rng.normal(size=(8, 4))
+
+    def sigmoids(embeddings_KD: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-np.tanh(embeddings_KD @ weights_DC) * 3))
+
+    several = replace(
+        candidates,
+        probs_NC=sigmoids(candidates.embeddings_ND),
+        predict=sigmoids,
+        multi_label=True,
+    )
+    labels_MC = rng.integers(2, size=(4, 4))
+    ranking = ranked(name, several, Labeled(labeled.embeddings_MD, labels_MC))
+    assert_total_order(ranking, 60, 20)
+    assert ranking.strategy == name
+
+
+@every_strategy
+def test_memory_grows_neither_with_the_pool_squared_nor_with_head_times_pool(name: str) -> None:
+    n, head = 40_000, 500
+    rng = np.random.default_rng(0)
+    embeddings_ND = rng.normal(size=(n, 12)).astype(np.float32)
+    candidates = with_head(np.arange(n), some_probs(n, 4, rng), embeddings_ND)
+    labeled = Labeled(embeddings_ND[:20], np.arange(20) % 4)
+    tracemalloc.start()
+    ranked(name, candidates, labeled, head=head)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # n * n float32 are 6,400 MB, head * n are 80; the kernel of 5,000 candidates x 2,048
+    # landmarks, which does not grow with the pool, is 41.
+    assert most_bytes < 75e6
+
+
 def test_strategies_without_embeddings_work_and_the_others_say_so() -> None:
     candidates, _ = blobs(30)
     bare = Candidates(candidates.task_ids_N, candidates.probs_NC, None)
     assert_total_order(ranked("margin", bare, Labeled.none()), 30, 20)
     with pytest.raises(UnrankableInput, match="'uherding' needs embeddings_ND"):
         ranked("uherding", bare, Labeled.none())
+
+
+def test_strategies_that_ask_the_head_say_so_where_there_is_none() -> None:
+    candidates, labeled = blobs(30)
+    mute = replace(candidates, predict=None)
+    for name in ("dropquery", "bait"):
+        with pytest.raises(UnrankableInput, match=f"'{name}' needs Candidates"):
+            ranked(name, mute, labeled)
+    with pytest.raises(UnrankableInput, match="bald needs mc_probs_TNC, or predict"):
+        ranked("bald", mute, labeled)
+
+
+def test_head_that_answers_with_something_else_than_probabilities_is_refused() -> None:
+    candidates, labeled = blobs(30)
+    for wrong in (lambda rows: rows, lambda rows: np.full((len(rows), 3), 1 / 3)):
+        with pytest.raises(UnrankableInput, match="predict"):
+            ranked("dropquery", replace(candidates, predict=wrong), labeled)
