@@ -27,7 +27,7 @@ from ml_backend.records import ChoiceControl, QueueEntry
 from ml_backend.steps.collect import News, collect
 from ml_backend.steps.embed import embed, time_slice
 from ml_backend.steps.learn import fit, order_pool, queue_entries, vectors
-from ml_backend.steps.publish import new_version, publish_front, settle, stands
+from ml_backend.steps.publish import hold, new_version, publish_front, settle, stands
 from ml_backend.steps.situation import Situation, situate
 from ml_backend.steps.workbench import Workbench
 from strategies import Ranking
@@ -133,6 +133,7 @@ def publish(
     if mode.dry_run:
         this.state = "dry-run"
     elif project.held and not mode.release_hold:
+        hold(bench, this.version, news.facts.settings)
         this.state = "held"
     elif not this.new_order:
         this.state = "unchanged"

@@ -94,6 +94,12 @@ def in_force(found: ProjectSettings, version: str | None) -> bool:
     return found.sampling == SAMPLING and bool(version) and found.model_version == version
 
 
+def hold(bench: Workbench, version: str | None, found: ProjectSettings) -> None:
+    """Put the version that a rollback holds in force again, where somebody switched away."""
+    if version is not None and not in_force(found, version):
+        bench.queue.flip(version)
+
+
 def stands(bench: Workbench, version: str | None, found: ProjectSettings) -> bool:
     """Tell whether the queue is served by this version, whole and in the published order.
 
@@ -102,6 +108,8 @@ def stands(bench: Workbench, version: str | None, found: ProjectSettings) -> boo
     """
     if version is None or not in_force(found, version):
         return False
+    if bench.project.held:  # left as it is, with what is missing
+        return True
     project_id = bench.project.project_id
     window = bench.store.window(project_id, version)
     wanted = set(window) & set(bench.store.task_ids(project_id))

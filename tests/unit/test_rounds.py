@@ -435,6 +435,20 @@ def test_predictions_that_somebody_deleted_are_written_again(loop: Loop) -> None
     assert len(loop.server.served_order(100)) == PLAN.window
 
 
+def test_a_held_order_that_somebody_switched_away_from_comes_back(loop: Loop) -> None:
+    loop.run()
+    held = loop.server.settings
+    loop.store.update_project(loop.project_id, held=True)
+    loop.server.settings = replace(held, model_version="Active Labeler")
+    loop.ask("look")
+    loop.run()
+    assert loop.server.settings == held
+    rounds = len(loop.store.rounds(loop.project_id))
+    loop.ask("look")
+    loop.run()
+    assert len(loop.store.rounds(loop.project_id)) == rounds
+
+
 def test_places_that_somebody_changed_are_put_right_by_a_sync(loop: Loop) -> None:
     loop.run()
     loop.server.predictions[0].score = 0.99
