@@ -143,8 +143,11 @@ def _ranked(
     parameters = dict(contender.parameters)
     if contender.strategy == "clustering":
         parameters["batch"] = step  # the seed shares out a whole round at once
+    name = contender.cold if contender.cold and head is None else contender.strategy
+    if "budget" in STRATEGIES[name].parameters:
+        parameters["budget"] = step  # those that choose a set are told for how many labels
     ranking = rank(
-        contender.cold if contender.cold and head is None else contender.strategy,
+        name,
         Candidates(
             open_rows,
             probs_NC,
