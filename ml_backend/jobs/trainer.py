@@ -72,6 +72,7 @@ class Trainer:
 
     def run_forever(self) -> None:
         """Take one step after the other until `stopping` is set."""
+        self._warm_up()
         log.info("trainer %s: ready", self.owner)
         while not self.stopping.is_set():
             try:
@@ -83,6 +84,17 @@ class Trainer:
             if not worked:
                 self.stopping.wait(IDLE_S)
         log.info("trainer %s: stopped", self.owner)
+
+    def _warm_up(self) -> None:
+        """Load the networks, which takes seconds, before an annotator waits for the first round."""
+        for project in self.store.projects():
+            if project.current_version is None:  # its first round is still to come, or at work
+                continue
+            self._beat("warming up")
+            try:
+                self.workbench(project.project_id, lambda: None).backbone()
+            except Exception:  # the process's edge: the round that needs it will say so again
+                log.exception("project %d: its network cannot be loaded", project.project_id)
 
     def step(self) -> bool:
         """Run a round, or a chore, if there is one. Returns whether there was anything to do."""

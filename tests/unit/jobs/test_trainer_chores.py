@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ml_backend.errors import WeightsUnavailable
 from tests.loop import Loop
 
 
@@ -20,3 +21,15 @@ def test_clearing_old_versions_away_gives_way_to_a_look(tmp_path: Path) -> None:
     loop.trainer.memory[1].last_look = float("-inf")
     assert loop.trainer.step()
     assert loop.store.is_dirty(1)
+
+
+def test_a_network_that_cannot_be_loaded_keeps_no_trainer_from_starting(tmp_path: Path) -> None:
+    loop = Loop(tmp_path)
+    loop.store.update_project(1, current_version="al-1")
+
+    def broken(_project_id: int, _still_ours: object) -> None:
+        raise WeightsUnavailable("no network to download it")
+
+    loop.trainer.workbench = broken
+    loop.trainer.stopping.set()
+    loop.trainer.run_forever()
