@@ -7,6 +7,7 @@ not need them: the web process answers /webhook and /health without ever loading
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache, partial
@@ -28,9 +29,14 @@ if TYPE_CHECKING:
     from ml_backend.connecting import Surroundings
     from ml_backend.jobs.trainer import Trainer
     from ml_backend.labelstudio.images import ImageReader
-    from ml_backend.records import Finding
+    from ml_backend.records import ChoiceControl, Finding
     from ml_backend.steps.workbench import Plan, Workbench
     from ml_backend.web.services import WebServices
+
+
+# A queue asks once what writing costs on that server and project, which is a tenth of a small
+# round; both may change, though not from round to round.
+QUEUE_KEPT_S = 600.0
 
 
 def utc_now() -> datetime:
@@ -106,6 +112,10 @@ def workbench_factory(
 
     client, backbones = label_studio(settings), backbones or Backbones(settings)
 
+    @lru_cache(maxsize=64)
+    def queue(project_id: int, control: ChoiceControl, _period: int) -> LabelingQueue:
+        return LabelingQueue(client, project_id, control)
+
     def workbench(project_id: int, still_ours: Callable[[], None]) -> Workbench:
         project = _connected(store, project_id, settings)
         images = image_reader(settings, client)
@@ -116,7 +126,7 @@ def workbench_factory(
             plan=plan(settings),
             store=store,
             reader=ProjectReader(client, project_id),
-            queue=LabelingQueue(client, project_id, project.control),
+            queue=queue(project_id, project.control, int(time.monotonic() // QUEUE_KEPT_S)),
             images=images,
             backbone=backbone,
             cache=lambda: backbones.cache_of(backbone()),
