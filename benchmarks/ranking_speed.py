@@ -2,9 +2,9 @@
 
     python -m benchmarks.ranking_speed --peers-python VENV/bin/python --docs docs/strategies.md
 
-Each selection runs in a process of its own, with one thread, and is killed after --cap-s seconds;
-a method that failed is not asked for larger pools. Ours returns an order of the whole pool, the
-others their picks. Two numbers say whether fast means worse: the coverage radius (the largest
+Each selection runs in a process of its own, with one thread, --cap-s CPU seconds and --cap-gib of
+memory at most; a method that failed is not asked for larger pools. Ours returns an order of the
+whole pool, the others their picks. Two numbers say whether fast means worse: the coverage radius (the largest
 distance of a task to the nearest pick or label, what k-center makes small) and the herding
 objective (the mean kernel value to the nearest, what herding makes large), both on unit vectors.
 
@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -124,7 +125,7 @@ def _softmax(logits_KC: NDArray[Any]) -> NDArray[Any]:
 
 
 def run_selection(
-    library: str, job: dict[str, Any], peers_python: Path | None, cap_s: float
+    library: str, job: dict[str, Any], peers_python: Path | None, cap_s: int, cap_gib: int
 ) -> dict[str, Any]:
     """Run one selection in its own process; `failed` says why there is no answer."""
     job_file = Path(job["folder"]) / "job.json"
@@ -142,16 +143,26 @@ def run_selection(
             env={**os.environ, **one_thread},
             capture_output=True,
             text=True,
-            timeout=cap_s,
+            timeout=20 * cap_s,
             check=False,
+            preexec_fn=lambda: _limit(cap_s, cap_gib),
         )
     except subprocess.TimeoutExpired:
-        return {"failed": f"more than {cap_s:.0f} s"}
+        return {"failed": f"more than {20 * cap_s} s by the clock"}
+    if done.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+        return {"failed": f"more than {cap_s} CPU s"}
+    if "MemoryError" in done.stderr:
+        return {"failed": f"more than {cap_gib} GiB"}
     if done.returncode:
         said = done.stderr.strip().splitlines()
         return {"failed": said[-1][:200] if said else f"ended with {done.returncode}"}
     answer: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return answer
+
+
+def _limit(cap_s: int, cap_gib: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (cap_s, cap_s + 5))
+    resource.setrlimit(resource.RLIMIT_DATA, (cap_gib << 30, cap_gib << 30))
 
 
 def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -168,7 +179,9 @@ def measure(options: argparse.Namespace) -> list[dict[str, Any]]:
                     if (library, method) in given_up:
                         continue
                     job = {"folder": str(folder), "method": method, "picks": options.picks}
-                    answer = run_selection(library, job, options.peers_python, options.cap_s)
+                    answer = run_selection(
+                        library, job, options.peers_python, options.cap_s, options.cap_gib
+                    )
                     if "failed" in answer:
                         given_up.add((library, method))
                     else:
@@ -207,7 +220,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--setup", type=Path, help="make such an environment here first")
     parser.add_argument("--sizes", default=",".join(str(n) for n in SIZES))
     parser.add_argument("--picks", type=int, default=100)
-    parser.add_argument("--cap-s", type=float, default=60.0)
+    parser.add_argument("--cap-s", type=int, default=60, help="CPU seconds, start included")
+    parser.add_argument("--cap-gib", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--docs", type=Path, help="Markdown file whose table to replace")
     parser.add_argument("--own-job", type=Path, help=argparse.SUPPRESS)

@@ -36,7 +36,7 @@ def machine() -> str:
         ),
         platform.machine(),
     )
-    return f"One thread of {cpu}, Python {platform.python_version()}."
+    return f"Measured on one thread of {cpu}, Python {platform.python_version()}."
 
 
 def table(records: list[dict[str, Any]]) -> str:
