@@ -4,9 +4,10 @@
 
 Each selection runs in a process of its own, with one thread, --cap-s CPU seconds and --cap-gib of
 memory at most; a method that failed is not asked for larger pools. Ours returns an order of the
-whole pool, the others their picks. Two numbers say whether fast means worse: the coverage radius (the largest
-distance of a task to the nearest pick or label, what k-center makes small) and the herding
-objective (the mean kernel value to the nearest, what herding makes large), both on unit vectors.
+whole pool, the others their picks. Two numbers say whether fast means worse: the coverage radius
+(the largest distance of a task to the nearest pick or label, what k-center makes small) and the
+herding objective (the mean kernel value to the nearest, what herding makes large), both on unit
+vectors.
 
 `--setup VENV` makes an environment with the other libraries first; missing ones are reported.
 """
