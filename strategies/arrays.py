@@ -30,6 +30,7 @@ class Candidates:
     task_ids_N: distinct integers. The ranking does not depend on the order of the rows.
     probs_NC: calibrated class probabilities, rows summing to 1, or None while there is no model.
     embeddings_ND: finite, of any scale up to 1e18, or None for strategies that need none.
+    Both may be torch tensors: those on the CPU are used as they lie, others are copied to it.
     mc_probs_TNC: the probabilities as T samples of the model see them (dropout, a posterior of its
     last layer): one array, or anything that can be iterated over again and again and gives T arrays
     (N, C), so that they need not be held at once.
@@ -210,8 +211,16 @@ def _integers(name: str, values: object) -> IntArray:
     return array.astype(np.int64, copy=False)
 
 
+def _on_host(values: Any) -> Any:
+    """Return a torch tensor's numbers without importing torch; anything else as it is."""
+    if not hasattr(values, "detach"):
+        return values
+    tensor = values.detach().cpu()
+    return tensor.float() if "bfloat16" in str(tensor.dtype) else tensor  # numpy has no bfloat16
+
+
 def _finite_matrix(name: str, values: object, n_rows: int) -> FloatArray:
-    array = np.asarray(values)
+    array = np.asarray(_on_host(values))
     if array.dtype.kind in "iub":
         array = array.astype(np.float32)
     if array.dtype.kind != "f":

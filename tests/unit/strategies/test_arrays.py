@@ -77,3 +77,14 @@ def test_clusters_that_do_not_fit_the_pool_are_refused(clusters: np.ndarray) -> 
 
 def test_softmax_rounding_is_accepted() -> None:
     Candidates(IDS, np.array([[0.33, 0.33, 0.3404]] * 3), POINTS)
+
+
+def test_torch_tensors_are_taken_as_they_lie() -> None:
+    torch = pytest.importorskip("torch")
+    embeddings_ND = torch.eye(4, 3, requires_grad=True)
+    probs_NC = torch.full((4, 2), 0.5, dtype=torch.bfloat16)
+    candidates = Candidates(np.arange(4), probs_NC, embeddings_ND)
+    assert isinstance(candidates.embeddings_ND, np.ndarray)
+    assert candidates.probs_NC is not None
+    assert candidates.probs_NC.tolist() == [[0.5, 0.5]] * 4
+    assert candidates.embeddings_ND.ctypes.data == embeddings_ND.data_ptr()  # no copy
