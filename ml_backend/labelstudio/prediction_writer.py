@@ -5,7 +5,8 @@ Knows rows as Label Studio takes them; not what their scores or versions mean.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,13 @@ if TYPE_CHECKING:
 # import; the ordinary one is all or nothing at any size.
 ROWS_PER_EFFICIENT_CALL = 500
 ROWS_PER_CALL = 5000
-# The ordinary import recounts the whole project. Measured on SQLite, in time of one single write
-# (25 ms): a row for every 500 tasks, and one for every 25 that have annotations or predictions.
-TASKS_PER_ROW = 500
-TOUCHED_PER_ROW = 25
+# The ordinary import recounts the whole project: so long at all, for each task, and for each that
+# has annotations or predictions. Measured on SQLite, as is a single write; where a disk is slow to
+# sync, single writes cost ten times as much and an import hardly more, so both are corrected by
+# what they turn out to cost.
+IMPORT_S, TASK_S, TOUCHED_TASK_S = 50e-3, 0.05e-3, 1e-3
+SINGLE_WRITE_S = 25e-3
+NEWEST_SHARE = 0.5  # of a running mean
 COUNTS = "task_number,num_tasks_with_annotations,total_predictions_number"
 REFUSED, NO_REFUSAL = frozenset({400}), frozenset[int]()
 
@@ -37,33 +41,48 @@ class Written:
 
 
 class PredictionWriter:
-    """Writes predictions of one project. What a write costs is asked once: keep it for a round."""
+    """Writes predictions of one project, and learns what that costs there: keep it a while."""
 
-    def __init__(self, client: LabelStudioClient, project_id: int) -> None:
+    def __init__(
+        self,
+        client: LabelStudioClient,
+        project_id: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         self._client = client
         self._project_id = project_id
         self._lists = TaskLists(client, project_id)
+        self._clock = clock
         self._efficient: bool | None = None
-        self._import_cost: float | None = None  # of an ordinary import, in single writes
+        self._counted: dict[str, int] | None = None
+        self._written: set[int] = set()  # since the count
+        self._single_write_s = SINGLE_WRITE_S
+        self._import_factor = 1.0  # measured over expected
 
     def write(self, rows: Sequence[dict[str, Any]]) -> Written:
         """Write rows of distinct tasks. Raises PublishMismatch where others were stored."""
         if not rows:
             return Written(())
-        at_once = self.at_once(len(rows))
-        if self._import_cost is not None:  # what is written now, the next import recounts
-            self._import_cost += len(rows) / TOUCHED_PER_ROW
-        if not at_once:
-            return self._write_singly(rows)
-        size = ROWS_PER_EFFICIENT_CALL if self._has_efficient_import() else ROWS_PER_CALL
-        return self._write_in_calls(rows, size)
+        if self._has_efficient_import():
+            return self._write_in_calls(rows, ROWS_PER_EFFICIENT_CALL)
+        at_once, expected_s, start = self.at_once(len(rows)), self._import_s(), self._clock()
+        if at_once:
+            written = self._write_in_calls(rows, ROWS_PER_CALL)
+            measured = (self._clock() - start) / (expected_s / self._import_factor)
+            self._import_factor += NEWEST_SHARE * (measured - self._import_factor)
+        else:
+            written = self._write_singly(rows)
+            measured = (self._clock() - start) / len(rows)
+            self._single_write_s += NEWEST_SHARE * (measured - self._single_write_s)
+        self._written.update(written.task_ids)
+        return written
 
     def at_once(self, n_rows: int) -> bool:
         """Say whether this many rows go as one import, which is cheaper than single writes.
 
         Single writes are a call for each row, between which others' writes get in.
         """
-        return self._has_efficient_import() or self._import_pays(n_rows)
+        return self._has_efficient_import() or self._import_s() <= n_rows * self._single_write_s
 
     def _has_efficient_import(self) -> bool:
         """Say whether the server's bulk import has a cost that does not grow with the project.
@@ -76,11 +95,14 @@ class PredictionWriter:
             self._efficient = "not found in project" in reasons(self._import([nobody]).body)
         return self._efficient
 
-    def _import_pays(self, rows: int) -> bool:
-        """Say whether one ordinary import costs less than writing rows one by one."""
-        if self._import_cost is None:
-            self._import_cost = _cost_of_import(self._counts())
-        return self._import_cost <= rows
+    def _import_s(self) -> float:
+        """Return what one ordinary import is expected to take, in seconds."""
+        if self._counted is None:
+            self._counted = self._counts()
+        tasks = self._counted["task_number"]
+        predicted = self._counted["total_predictions_number"] + len(self._written)
+        touched = min(tasks, self._counted["num_tasks_with_annotations"] + predicted)
+        return self._import_factor * (IMPORT_S + tasks * TASK_S + touched * TOUCHED_TASK_S)
 
     def _counts(self) -> dict[str, int]:
         found = self._client.read(
@@ -157,14 +179,6 @@ class PredictionWriter:
         if stored != row:
             raise PublishMismatch(f"{row} was sent and Label Studio stored {stored}")
         return True
-
-
-def _cost_of_import(counts: Mapping[str, int]) -> float:
-    """Return what one ordinary import costs, in single writes."""
-    tasks = counts["task_number"]
-    predicted = min(counts["total_predictions_number"], tasks)
-    touched = counts["num_tasks_with_annotations"] + predicted
-    return tasks / TASKS_PER_ROW + touched / TOUCHED_PER_ROW
 
 
 def _requests(rows: Sequence[dict[str, Any]]) -> list[PredictionRequest]:
