@@ -106,7 +106,7 @@ def run_round(
         with this.timed("score"):
             probs_NC = head.probs(embeddings_ND) if head else None
         with this.timed("rank"):
-            ranking = order_pool(bench, situation, probs_NC, embeddings_ND, embeddings_MD)
+            ranking = order_pool(bench, situation, probs_NC, embeddings_ND, embeddings_MD, head)
         this.entries = queue_entries(
             bench, situation, news.control, probs_NC, ranking, whole=mode.whole
         )

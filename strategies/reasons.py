@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from strategies.order import CERTAIN_TAIL, IN_TURN, PICKED, REPEATS
 from strategies.query import Picks, Query
-from strategies.uncertainty import two_likeliest
+from strategies.uncertainty import two_least_sure, two_likeliest
 
 _SAID = {
     "random": "drawn at random",
@@ -42,6 +42,7 @@ class Reason:
     probs: tuple[float, ...] = ()
     coverage: float | None = None
     cold_start: bool = False
+    several: bool = False  # each class is a question of its own; those most in doubt are named
 
     def text(self, class_names: Sequence[str] | None = None) -> str:
         """Return one short sentence; classes by name where the names are given."""
@@ -64,6 +65,8 @@ class Reason:
         ]
         if len(named) < 2:
             return "the model knows one class only"
+        if self.several:
+            return f"the model is least sure about {named[0]} and {named[1]}"
         if self.probs[0] - self.probs[1] > _SURE:
             return f"the model says {named[0]}"
         return f"the model hesitates between {named[0]} and {named[1]}"
@@ -87,6 +90,7 @@ def reasons_for_head(
             probs=probs_H[place],
             coverage=None if coverage_K is None or place >= n_picked else float(coverage_K[place]),
             cold_start=cold,
+            several=query.candidates.multi_label,
         )
         for place, row in enumerate(head_rows)
     )
@@ -101,6 +105,7 @@ def reason_behind(query: Query, picks: Picks, row: int, *, part: int, covered: b
         uncertainty=None if unsure_N is None else float(unsure_N[row]),
         classes=classes_1[0],
         probs=probs_1[0],
+        several=query.candidates.multi_label,
     )
 
 
@@ -110,7 +115,9 @@ def _likeliest(
     probs_NC = query.candidates.probs_NC
     if probs_NC is None:
         return [()] * len(rows), [()] * len(rows)
-    classes_H2, probs_H2 = two_likeliest(probs_NC[list(rows)])
+    probs_HC = probs_NC[list(rows)]
+    pair = two_least_sure if query.candidates.multi_label else two_likeliest
+    classes_H2, probs_H2 = pair(probs_HC)
     return [tuple(row) for row in classes_H2.tolist()], [tuple(row) for row in probs_H2.tolist()]
 
 

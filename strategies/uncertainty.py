@@ -147,3 +147,9 @@ def two_likeliest(probs_KC: FloatArray) -> tuple[IntArray, FloatArray]:
     """
     classes_K2 = np.argsort(-probs_KC, axis=1, kind="stable")[:, :2]
     return classes_K2, np.take_along_axis(probs_KC, classes_K2, axis=1)
+
+
+def two_least_sure(probs_KC: FloatArray) -> tuple[IntArray, FloatArray]:
+    """Return the two classes whose probabilities are nearest to a half, and these, (K, 2) each."""
+    classes_K2 = np.argsort(np.abs(probs_KC - 0.5), axis=1, kind="stable")[:, :2]
+    return classes_K2, np.take_along_axis(probs_KC, classes_K2, axis=1)

@@ -50,8 +50,9 @@ def order_pool(
     probs_NC: NDArray[np.float32] | None,
     embeddings_ND: NDArray[np.float32],
     embeddings_MD: NDArray[np.float32],
+    head: Head | None,
 ) -> Ranking:
-    """Rank the candidates by the configured query strategy.
+    """Rank the candidates by the configured query strategy, which may ask the head more.
 
     The same state gives the same ranking: the random numbers depend on the seed alone.
     """
@@ -60,7 +61,12 @@ def order_pool(
     parameters: dict[str, Any] = {"uncertainty": plan.uncertainty} if takes_uncertainty else {}
     return rank(
         plan.strategy,
-        Candidates(situation.candidate_ids_N, probs_NC, embeddings_ND),
+        Candidates(
+            situation.candidate_ids_N,
+            probs_NC,
+            embeddings_ND,
+            predict=None if head is None else head.probs,
+        ),
         Labeled(embeddings_MD, situation.labels_M),
         head=plan.window,
         rng=np.random.default_rng(plan.seed),

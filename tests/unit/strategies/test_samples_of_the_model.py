@@ -111,6 +111,14 @@ def test_probabilities_of_several_labels_need_not_sum_to_one_but_must_be_declare
         Candidates(np.arange(3), probs_NC * 3, None, multi_label=True)
 
 
+def test_reason_names_the_labels_most_in_doubt_where_there_can_be_several() -> None:
+    pool = Candidates(np.arange(1), np.array([[0.95, 0.4, 0.05, 0.7]]), None, multi_label=True)
+    [reason] = rank("margin", pool, Labeled.none(), rng=np.random.default_rng(0)).reasons
+    assert reason.text(["sky", "sea", "ship", "sand"]) == (
+        "The model is least sure about sea (40 %) and sand (70 %)."
+    )
+
+
 @pytest.mark.parametrize("labels", [np.array([[0, 2]]), np.array([[0.5, 1.0]])])
 def test_several_labels_are_zeros_and_ones(labels: np.ndarray) -> None:
     with pytest.raises(UnrankableInput, match="zeros and ones"):
