@@ -13,6 +13,7 @@ from ml_backend.labelstudio.labeling_queue import UNCERTAINTY_SAMPLING
 from ml_backend.records import QueueEntry
 from ml_backend.rounds import Mode
 from ml_backend.steps.publish import SLICE, publish_rest, tidy
+from strategies import STRATEGIES
 from tests.fake_label_studio import FakeQueue
 from tests.loop import PLAN, Loop, truth
 
@@ -55,6 +56,19 @@ def test_an_annotation_reorders_the_queue_and_prelabels_it(loop: Loop) -> None:
     assert len(right) == PLAN.window
     assert all(right)
     assert all(0 < p.confidence <= 1 for p in shown.values())
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_loop_runs_under_every_strategy(tmp_path: Path, name: str) -> None:
+    loop = Loop(tmp_path, plan=replace(PLAN, strategy=name))
+    loop.server.add_tasks(30)
+    loop.ask()
+    loop.run()
+    for task_id in loop.server.served_order(6):
+        loop.label(task_id)
+    loop.run()
+    assert [r.state for r in loop.store.rounds(loop.project_id)] == ["published"] * 2
+    assert len(loop.server.served_order(100)) == PLAN.window
 
 
 def test_ten_annotations_during_a_round_make_one_next_round(loop: Loop) -> None:
