@@ -130,9 +130,14 @@ class Connection:
             "basic_auth_user": BASIC_AUTH_USER,
             "basic_auth_pass": secret,
         }
-        found = self.registered(backend_url).backends
+        registered = self.registered(backend_url)
+        found = registered.backends
         for other in found[1:]:
             self._delete(f"/api/ml/{other['id']}")
+            # Label Studio leaves the webhook there that it made for it.
+            for hook in registered.webhooks:
+                if hook["url"] == f"{other['url'].rstrip('/')}/webhook":
+                    self._delete(f"/api/webhooks/{hook['id']}/")
         if found:
             return _accepted(self._send("PATCH", f"/api/ml/{found[0]['id']}", wanted), backend_url)
         reply = self._send("POST", "/api/ml", wanted)
