@@ -45,46 +45,44 @@ def bait(
     assert probs_NC is not None  # the table answers with the cold start where there is no model
     multi_label = query.candidates.multi_label
     pool_ND, labeled_MD = directions(query)
-    fisher_ND = fisher_vectors(probs_NC, pool_ND, multi_label)
-    fisher_MD = labeled_MD
+    pool_ND *= fisher_roots(probs_NC, multi_label)[:, None]  # in place: it is our copy
     if len(labeled_MD):
         said_MC = predicted(query.candidates, query.labeled.embeddings_MD)
-        fisher_MD = fisher_vectors(said_MC, labeled_MD, multi_label)
-    counted_ND = fisher_ND  # a weight counts twice, as a square root in either factor
-    if query.weights_N is not None:
-        counted_ND = fisher_ND * np.sqrt(query.weights_N)[:, None]
-    known_DD = second_moment(fisher_MD)
+        labeled_MD *= fisher_roots(said_MC, multi_label)[:, None]
+    known_DD = second_moment(labeled_MD)
     unsure_N = query.uncertainty("margin")
     rows_K = candidate_rows(query, unsure_N, max_candidates)
     picks = forward_greedy(
-        fisher_ND[rows_K],
+        pool_ND[rows_K],
         known_DD,
-        second_moment(counted_ND) + known_DD,
+        second_moment(pool_ND, query.weights_N) + known_DD,
         query.head,
         regularisation=regularisation,
     )
     return Picks(rows_K[picks], unsure_N)
 
 
-def fisher_vectors(probs_NC: FloatArray, inputs_ND: FloatArray, multi_label: bool) -> FloatArray:
-    """Return sqrt(p (1 - p)) z per row, float32."""
+def fisher_roots(probs_NC: FloatArray, multi_label: bool) -> FloatArray:
+    """Return sqrt(p (1 - p)) per row, float32."""
     if multi_label:
         variance_N = (probs_NC * (1.0 - probs_NC)).mean(axis=1)
     else:
         likeliest_N = probs_NC.max(axis=1)
         variance_N = likeliest_N * (1.0 - likeliest_N)
-    roots_N = np.sqrt(np.maximum(variance_N, 0.0)).astype(np.float32)
-    vectors_ND: FloatArray = inputs_ND * roots_N[:, None]
-    return vectors_ND
+    roots_N: FloatArray = np.sqrt(np.maximum(variance_N, 0.0)).astype(np.float32)
+    return roots_N
 
 
-def second_moment(rows_ND: FloatArray) -> FloatArray:
-    """Return sum_n x x' as float64 (D, D)."""
+def second_moment(rows_ND: FloatArray, weights_N: FloatArray | None = None) -> FloatArray:
+    """Return sum_n w x x' as float64 (D, D)."""
     dim = rows_ND.shape[1]
     sum_DD = np.zeros((dim, dim))
     for start in range(0, len(rows_ND), _BLOCK_ROWS):
         block = rows_ND[start : start + _BLOCK_ROWS]
-        sum_DD += block.T @ block
+        weighted = block
+        if weights_N is not None:
+            weighted = block * weights_N[start : start + _BLOCK_ROWS, None]
+        sum_DD += weighted.T @ block
     return sum_DD
 
 

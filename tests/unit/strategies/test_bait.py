@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from strategies import Candidates, Labeled, rank
-from strategies.bait import fisher_vectors, forward_greedy, second_moment
+from strategies.bait import fisher_roots, forward_greedy, second_moment
 from tests.unit.strategies.pools import linear_head
 
 
@@ -65,10 +65,10 @@ def test_number_of_hopeful_candidates_changes_nothing() -> None:
 
 def test_what_the_model_is_sure_of_carries_no_information() -> None:
     probs_NC = np.array([[1.0, 0.0], [0.5, 0.5], [0.8, 0.2]])
-    rows = fisher_vectors(probs_NC, np.ones((3, 1), np.float32), multi_label=False)
-    np.testing.assert_allclose(rows[:, 0], [0.0, 0.5, 0.4], rtol=1e-6)
-    several = fisher_vectors(np.array([[0.5, 1.0]]), np.ones((1, 1), np.float32), multi_label=True)
-    np.testing.assert_allclose(several[:, 0], np.sqrt(0.125), rtol=1e-6)
+    roots_N = fisher_roots(probs_NC, multi_label=False)
+    np.testing.assert_allclose(roots_N, [0.0, 0.5, 0.4], rtol=1e-6)
+    several = fisher_roots(np.array([[0.5, 1.0]]), multi_label=True)
+    np.testing.assert_allclose(several, np.sqrt(0.125), rtol=1e-6)
 
 
 @pytest.mark.parametrize("labeled_axis", [0, 1])
