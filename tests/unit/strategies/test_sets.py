@@ -135,10 +135,11 @@ def test_guesses_that_hang_on_one_feature_change_when_features_are_left_out() ->
         return np.stack([yes_K, 1 - yes_K], axis=1)
 
     fragile = np.zeros((50, 64))
-    fragile[:, 0] = 64.0  # the mean is 1, all of it from one feature
+    fragile[:, 0] = 64.0  # the row's mean is 1, all of it from one feature
     solid = np.ones((50, 64))
-    rows_ND = np.concatenate([fragile, solid])
-    pool = Candidates(np.arange(100), mean_sign(rows_ND), rows_ND, predict=mean_sign)
+    # Their opposites bring the mean of each feature to zero.
+    rows_ND = np.concatenate([fragile, solid, -fragile, -solid])
+    pool = Candidates(np.arange(200), mean_sign(rows_ND), rows_ND, predict=mean_sign)
     changed_N = changed_guesses(pool, np.random.default_rng(0), samples=3, rate=0.75)
     assert changed_N[:50].mean() == pytest.approx(3 * 0.75, abs=0.4)
     assert changed_N[50:].sum() == 0
@@ -148,7 +149,7 @@ def test_several_labels_change_where_any_of_them_does() -> None:
     def first_or_none(rows_KD: np.ndarray) -> np.ndarray:
         return np.stack([rows_KD[:, 0] > 0, rows_KD[:, 0] < 0], axis=1) * 1.0
 
-    rows_ND = np.ones((200, 1))
+    rows_ND = np.tile([[1.0], [-1.0]], (100, 1))
     pool = Candidates(
         np.arange(200), first_or_none(rows_ND), rows_ND, predict=first_or_none, multi_label=True
     )
