@@ -35,9 +35,7 @@ def typiclust(query: Query, *, budget: int = BUDGET) -> Picks:
     cluster_N = nearest(pool_ND, centres_KD)
     labeled_K = np.bincount(nearest(labeled_MD, centres_KD), minlength=len(centres_KD))
     weights_N = np.ones(query.size) if query.weights_N is None else query.weights_N
-    size_K = 1.0 * labeled_K + np.bincount(
-        cluster_N, weights=weights_N, minlength=len(centres_KD)
-    )
+    size_K = 1.0 * labeled_K + np.bincount(cluster_N, weights=weights_N, minlength=len(centres_KD))
     turn = [
         Cluster(pool_ND, np.flatnonzero(cluster_N == cluster), query.rng, query.weights_N)
         for cluster in cluster_turns(size_K, labeled_K)
