@@ -22,15 +22,16 @@ _TITLES = {
     "more along one ranking)",
     "cold start": "**Cold start**: accuracy at C and at 2C labels, without a model in the first",
 }
-COLD_STARTS = (
-    "random",
-    "maxherding",
-    "uherding, not centred",
-    "coreset",
-    "typiclust",
-    "kmeans",
-    "facility_location",
-)
+# What the first batch of a contender is made by.
+COLD_STARTS = {
+    "random": "random",
+    "maxherding": "maxherding",
+    "uherding, not centred": "maxherding, not centred",
+    "kmeans": "kmeans",
+    "typiclust": "typiclust",
+    "facility_location": "facility_location",
+    "coreset": "coreset",
+}
 _START, _END = "<!-- learning-curves: start -->", "<!-- learning-curves: end -->"
 
 
@@ -94,22 +95,18 @@ def _of_set(records: list[dict[str, Any]], name: str) -> dict[str, Any]:
         curves[contender] = np.array([r["accuracies"] for r in runs])
     budgets, n_classes = of_set[0]["budgets"], of_set[0]["classes"]
     areas = {c: np.array([aulc(budgets, list(run)) for run in curves[c]]) for c in curves}
-    rows = {
-        contender: _row(
-            budgets,
-            n_classes,
-            curves[contender],
-            curves[REFERENCE].mean(axis=0),
-            areas[contender],
-            areas[REFERENCE],
-        )
-        for contender in curves
-    }
+    rows = {}
+    for contender, curve_SB in curves.items():
+        n_seeds = len(curve_SB)  # some have more seeds than others; random has them all
+        random_B = curves[REFERENCE][:n_seeds].mean(axis=0)
+        random_S = areas[REFERENCE][:n_seeds]
+        rows[contender] = _row(budgets, n_classes, curve_SB, random_B, areas[contender], random_S)
     return {
         "features": of_set[0]["features"],
         "budgets": budgets,
         "classes": n_classes,
-        "seeds": len(curves[REFERENCE]),
+        "seeds": min(len(curve_SB) for curve_SB in curves.values()),
+        "most_seeds": len(curves[REFERENCE]),
         "rows": rows,
     }
 
@@ -183,15 +180,20 @@ def table(summary: dict[str, Any]) -> str:
             + " | ".join([name, *cells, f"{whole['delta']:+.1f}", wins, *_mean_ratios(rows)])
             + " |"
         )
-    seeds = next(iter(sets.values()))["seeds"]
+    first = next(iter(sets.values()))
+    seeds = str(first["seeds"])
+    if first["most_seeds"] > first["seeds"]:
+        seeds += f" seeds ({first['most_seeds']} where there are more pairs)"
+    else:
+        seeds += " seeds"
     ratios = (
         ' Ratios: mean over the sets; "–" where random does not get there with 80C labels.'
         if _has_ratios(sets)
         else ""
     )
     return "\n".join(lines) + (
-        f"\n\nAULC in points ± standard error over {seeds} seeds (difference to random on the same "
-        f"splits; \\* p < 0.05, \\*\\* p < 0.01, paired t-test).{ratios}\n"
+        f"\n\nAULC in points ± standard error over {seeds}; in brackets the difference to random on "
+        f"the same splits (\\* p < 0.05, \\*\\* p < 0.01, paired t-test).{ratios}\n"
     )
 
 
@@ -200,7 +202,7 @@ def cold_start_table(summary: dict[str, Any]) -> str:
     sets = summary["sets"]
     head = ["first batch by", *sets, "mean at C"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for contender in COLD_STARTS:
+    for contender, first_batch in COLD_STARTS.items():
         rows = [s["rows"].get(contender) for s in sets.values()]
         if any(row is None for row in rows):
             continue
@@ -210,7 +212,7 @@ def cold_start_table(summary: dict[str, Any]) -> str:
             for row in rows
         ]
         mean = 100 * np.mean([row["accuracy"][0] for row in rows])
-        lines.append("| " + " | ".join([contender, *cells, f"{mean:.1f}"]) + " |")
+        lines.append("| " + " | ".join([first_batch, *cells, f"{mean:.1f}"]) + " |")
     return "\n".join(lines) + "\n"
 
 

@@ -75,6 +75,8 @@ CONTENDERS = (
     ),
 )
 
+HEADLINE = ("uherding (default)", "uherding, not centred", "maxherding", "random")
+
 
 def learning_curve(image_set: ImageSet, contender: Contender, seed: int) -> dict[str, Any]:
     """Label along one strategy's ranking; return the accuracy on the held-out part per budget."""
@@ -189,14 +191,19 @@ def run_all(
     seeds: int,
     cache: Path,
     processes: int,
+    headline_seeds: int = 0,
 ) -> list[dict[str, Any]]:
-    """Return one record per (mode, set, contender, seed), computing those that the cache lacks."""
+    """Return one record per (mode, set, contender, seed), computing those that the cache lacks.
+
+    Those of the headline run with `headline_seeds` seeds, if that is more.
+    """
     jobs = [
         (mode, image_set, contender, seed)
         for mode in modes
-        for seed in range(seeds)
+        for seed in range(max(seeds, headline_seeds))
         for image_set in image_sets
         for contender in contenders
+        if seed < seeds or (mode == RERANKED and contender.label in HEADLINE)
         if mode == RERANKED or not contender.cold  # nobody starts by itself in the other mode
     ]
     files = [_run_file(cache, *job) for job in jobs]
@@ -253,7 +260,13 @@ def main(arguments: list[str] | None = None) -> None:
     ]
     modes = options.modes.split(",")
     records = run_all(
-        image_sets, contenders, modes, options.seeds, options.cache, options.processes
+        image_sets,
+        contenders,
+        modes,
+        options.seeds,
+        options.cache,
+        options.processes,
+        options.headline_seeds,
     )
     command = "python -m benchmarks.learning_curves " + " ".join(arguments or sys.argv[1:])
     write_report(records, command=command, out=options.out, docs=options.docs)
@@ -281,6 +294,9 @@ def _parser() -> argparse.ArgumentParser:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "active-labeler"
     parser.add_argument("--sets", default="digits,eurosat2700,trashnet160,clothing160")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument(
+        "--headline-seeds", type=int, default=0, help="for the default and its peers"
+    )
     parser.add_argument("--modes", default=f"{RERANKED},{ONCE}")
     parser.add_argument("--only", default="", help="strategies to run, comma-separated")
     parser.add_argument("--data", type=Path, default=Path(given) if given else shared)

@@ -89,3 +89,17 @@ def test_table_replaces_what_stood_between_the_markers(tmp_path: Path) -> None:
     docs.write_text("no markers")
     with pytest.raises(ValueError, match=r"page\.md has no"):
         replace_table(docs, "new")
+
+
+def test_more_seeds_for_some_are_paired_seed_by_seed() -> None:
+    records = [
+        record("random", 0, [0.5, 0.5, 0.5]),
+        record("random", 1, [0.9, 0.9, 0.9]),
+        record("few", 0, [0.6, 0.6, 0.6]),
+        record("many", 0, [0.6, 0.6, 0.6]),
+        record("many", 1, [0.9, 0.9, 0.9]),
+    ]
+    of_set = summarise(records)["sets"]["toy"]
+    assert of_set["rows"]["few"]["deltas"] == pytest.approx([10.0])
+    assert of_set["rows"]["many"]["deltas"] == pytest.approx([10.0, 0.0])
+    assert "over 1 seeds (2 where there are more pairs)" in table(summarise(records))
