@@ -192,8 +192,8 @@ def table(summary: dict[str, Any]) -> str:
         else ""
     )
     return "\n".join(lines) + (
-        f"\n\nAULC in points ± standard error over {seeds}; in brackets the difference to random on "
-        f"the same splits (\\* p < 0.05, \\*\\* p < 0.01, paired t-test).{ratios}\n"
+        f"\n\nAULC in points ± standard error over {seeds}; in brackets the difference to random "
+        f"on the same splits (\\* p < 0.05, \\*\\* p < 0.01, paired t-test).{ratios}\n"
     )
 
 
