@@ -23,7 +23,7 @@ from ml_backend.errors import ActiveLabelerError, LeaseLost
 from ml_backend.jobs.store import Claim, Store
 from ml_backend.learning.checkpoints import RoundResults
 from ml_backend.rounds import Mode, Round, run_round
-from ml_backend.steps.collect import ECHOES, LOOK, only_looked
+from ml_backend.steps.collect import COUNT, ECHOES, LOOK, only_looked
 from ml_backend.steps.embed import time_slice
 from ml_backend.steps.publish import publish_rest, tidy
 from ml_backend.steps.workbench import Workbench
@@ -35,6 +35,10 @@ IDLE_S = 0.05  # between two looks into the store; part of every annotator's lat
 BEAT_S = 5.0
 # Superseded versions are cleared only when nobody has annotated for this long.
 QUIET_S = 3.0
+# After a round somebody is taken to be at work for so long; then one look in ten is a whole one.
+BUSY_S = 30.0
+WHOLE_LOOK_EVERY = 10
+NEVER = float("-inf")  # monotonic clocks may start at 0
 # Then this long at a time: between two slices the trainer beats, and looks for lost news.
 TIDY_S = 1.0
 # A failed round is tried again after this long, doubled with each failure, up to the second.
@@ -47,8 +51,9 @@ class ProjectMemory:
 
     results: RoundResults | None = None
     failures: int = 0
-    last_round: float = 0.0  # monotonic seconds
-    last_look: float = 0.0
+    last_round: float = NEVER  # monotonic seconds
+    last_look: float = NEVER
+    last_whole_look: float = NEVER
     tidied: bool = False
 
 
@@ -148,13 +153,22 @@ class Trainer:
         memory = self._memory(project_id)
         if time.monotonic() - memory.last_look > self.reconcile_s:
             memory.last_look = time.monotonic()
-            self.store.mark_dirty(project_id, LOOK, self.now())
+            self.store.mark_dirty(project_id, self._kind_of_look(memory), self.now())
             return True
         quiet = time.monotonic() - memory.last_round > QUIET_S
         if memory.tidied or not quiet:
             return False
         self._tidy(project_id, memory)
         return True
+
+    def _kind_of_look(self, memory: ProjectMemory) -> str:
+        """Compare counters alone where somebody is at work and would wait for a whole look."""
+        now = time.monotonic()
+        busy = now - memory.last_round < BUSY_S
+        if busy and now - memory.last_whole_look < WHOLE_LOOK_EVERY * self.reconcile_s:
+            return COUNT
+        memory.last_whole_look = now
+        return LOOK
 
     def _tidy(self, project_id: int, memory: ProjectMemory) -> None:
         try:

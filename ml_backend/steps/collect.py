@@ -26,11 +26,14 @@ MAX_TASKS_READ_SINGLY = 50
 # A look back overlaps the one before it by this much, for writes in flight and clocks that differ.
 LOOK_BACK_OVERLAP = timedelta(minutes=5)
 
-# What `Store.mark_dirty` may ask for: a look at what changed lately, or at all there is.
+# What `Store.mark_dirty` may ask for: to compare counters, to look at what changed lately, or at
+# all there is. A look reads every task that was touched, by ourselves too: seconds where single
+# predictions are written. Comparing counters takes one request, and misses a corrected label.
+COUNT = "count"
 LOOK = "look"
 EVERYTHING = frozenset({"connect", "sync"})
 # What publishing itself sets off, or what nobody did: no reason to hurry a round that is at work.
-ECHOES = frozenset({LOOK, "PROJECT_UPDATED"})
+ECHOES = frozenset({COUNT, LOOK, "PROJECT_UPDATED"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +64,9 @@ def collect(bench: Workbench, claim: Claim) -> News:
         moved = look_since(bench, control, _last_look(bench, claim))
         return News(facts, control, "since", moved, labeling)
     moved = _look_at(bench, control, hinted)
+    if COUNT in claim.requested and _something_is_lost(bench):
+        moved |= look_since(bench, control, _last_look(bench, claim))
+        return News(facts, control, "since", moved, labeling)
     return News(facts, control, "hinted", moved, labeling)
 
 
@@ -125,6 +131,12 @@ def disagrees(bench: Workbench, facts: ProjectFacts) -> bool:
         facts.annotation_count,
         facts.skip_count,
     )
+
+
+def _something_is_lost(bench: Workbench) -> bool:
+    """Compare counters; what has just been told and waits for the next round is not lost."""
+    differs = disagrees(bench, bench.reader.facts())
+    return differs and not bench.store.is_dirty(bench.project.project_id, ignoring=ECHOES)
 
 
 def _look_at(bench: Workbench, control: ChoiceControl, task_ids: Collection[int]) -> bool:

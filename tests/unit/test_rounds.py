@@ -198,6 +198,21 @@ def test_what_a_lost_webhook_did_not_tell_is_found_by_looking(loop: Loop) -> Non
     assert new[0] in loop.store.mirror(loop.project_id).task_ids
 
 
+def test_counters_that_disagree_are_enough_to_find_what_was_lost(loop: Loop) -> None:
+    loop.run()
+    loop.label(loop.server.served_order(1)[0], webhook=False)
+    loop.ask("count")
+    loop.run()
+    assert loop.last_round().report["labeled"] == 1
+
+
+def test_counting_on_an_idle_project_is_not_a_round(loop: Loop) -> None:
+    loop.run()
+    loop.ask("count")
+    loop.run()
+    assert len(loop.store.rounds(loop.project_id)) == 1
+
+
 def test_an_event_without_payload_is_enough(loop: Loop) -> None:
     loop.run()
     loop.label(loop.server.served_order(1)[0], webhook=False)

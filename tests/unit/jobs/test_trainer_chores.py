@@ -23,6 +23,29 @@ def test_clearing_old_versions_away_gives_way_to_a_look(tmp_path: Path) -> None:
     assert loop.store.is_dirty(1)
 
 
+def asked(loop: Loop) -> frozenset[str]:
+    """Let the trainer do its chores, and tell what it asked for."""
+    loop.trainer.memory[1].last_look = float("-inf")
+    assert loop.trainer.step()
+    claim = loop.store.claim("test", 30.0, loop.now())
+    loop.store.finish(claim, loop.now())
+    return claim.requested
+
+
+def test_while_somebody_is_at_work_it_counts_and_looks_whole_now_and_then(tmp_path: Path) -> None:
+    loop = Loop(tmp_path)
+    loop.server.add_tasks(3)
+    loop.ask("connect")
+    loop.run()
+    memory = loop.trainer.memory[1]
+    assert asked(loop) == {"look"}  # nothing is known of the time before it started
+    assert asked(loop) == {"count"}
+    memory.last_whole_look = float("-inf")
+    assert asked(loop) == {"look"}
+    memory.last_round = float("-inf")
+    assert asked(loop) == {"look"}
+
+
 def test_a_network_that_cannot_be_loaded_keeps_no_trainer_from_starting(tmp_path: Path) -> None:
     loop = Loop(tmp_path)
     loop.store.update_project(1, current_version="al-1")
