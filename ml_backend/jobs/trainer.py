@@ -115,13 +115,13 @@ class Trainer:
     def work_on(self, claim: Claim) -> None:
         """Run the claimed round to its end: the order, then what follows behind the front."""
         memory = self._memory(claim.project_id)
-        memory.last_round = time.monotonic()
         try:
             with self._kept(claim) as still_ours:
                 bench = self.workbench(claim.project_id, still_ours)
                 if only_looked(bench, claim):
                     self.store.finish(claim, self.now())
                     return
+                memory.last_round = time.monotonic()  # a look alone is nobody at work
                 previous = self._previous(claim.project_id, memory)
                 done = run_claimed(bench, claim, previous, lambda: self._newer_news(claim))
                 self._remember(memory, done)
