@@ -36,6 +36,7 @@ class Surroundings:
     queue_of: Callable[..., LabelingQueue]  # from a ChoiceControl
     connection: Connection
     now: Callable[[], datetime]
+    audit_share: float  # of a project that is connected for the first time
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,9 @@ def connect(around: Surroundings, backend_url: str, control_name: str | None) ->
         current_version=before.current_version if before else None,
         held=before.held if before else False,
         connected_at=before.connected_at if before else around.now(),
+        # Kept: images that a model was trained on must not come into the holdout.
+        audit_share=before.audit_share if before else around.audit_share,
+        model=before.model if before else None,
     )
     # Label Studio calls the backend while it is being registered: it must be known by then.
     around.store.save_project(project)

@@ -187,6 +187,73 @@ class Settings(BaseSettings):
         description="Seconds between two looks at Label Studio for what no webhook told.",
     )
 
+    # --- Measuring and fine-tuning
+    audit_share: float = Field(
+        0.1,
+        ge=0,
+        le=0.5,
+        validation_alias=_known_as("audit_share"),
+        description="Share of the images that are drawn at random to measure models on. They are "
+        "served at that pace, without a prelabel, and never trained on. Fixed for a project when "
+        "it is connected; 0: no model can be measured or promoted by a test.",
+    )
+
+    fine_tune: Literal["auto", "on", "ask"] = Field(
+        "auto",
+        validation_alias=_known_as("fine_tune"),
+        description="When the network itself is trained: auto, by itself where there is a GPU; on, "
+        "by itself on a CPU too; ask, only by command or Label Studio's Start Training (which "
+        "work in any case).",
+    )
+    fine_tune_after_labels: int = Field(
+        100,
+        ge=1,
+        validation_alias=_known_as("fine_tune_after_labels"),
+        description="New labels, at least, before the network is trained by itself again.",
+    )
+    fine_tune_after_growth: float = Field(
+        0.25,
+        ge=0,
+        validation_alias=_known_as("fine_tune_after_growth"),
+        description="The same as a share of the labels that the last fine-tune had; both must be.",
+    )
+    fine_tune_start: Literal["pretrained", "champion"] = Field(
+        "pretrained",
+        validation_alias=_known_as("fine_tune_start"),
+        description="What a fine-tune starts from: the configured weights each time, or the model "
+        "that orders the queue (quicker, and keeps what old labels taught it).",
+    )
+    fine_tune_recipe: dict[str, Any] = Field(
+        {},
+        validation_alias=_known_as("fine_tune_recipe"),
+        description="How it is trained, as a mapping (JSON in the environment), for example "
+        '{"trained": "last_stage", "epochs": 5, "augment": "overhead"}. docs/fine-tuning.md has '
+        "all keys.",
+    )
+    models_keep: int = Field(
+        3,
+        ge=1,
+        validation_alias=_known_as("models_keep"),
+        description="Newest fine-tuned models that are kept, beside the best and the one in force.",
+    )
+    models_max_bytes: int = Field(
+        5 * 2**30,
+        gt=0,
+        validation_alias=_known_as("models_max_bytes"),
+        description="Disk space for a project's fine-tuned models. The best and the one in force "
+        "stay in any case.",
+    )
+    tensorboard: bool = Field(
+        False,
+        validation_alias=_known_as("tensorboard"),
+        description="Write fine-tunes to MODEL_DIR/tensorboard, too. Needs the extra tensorboard.",
+    )
+    mlflow_tracking_uri: str = Field(
+        "",
+        validation_alias=_known_as("mlflow_tracking_uri", bare=True),
+        description="Log fine-tunes to this MLflow server, too. Needs the extra mlflow.",
+    )
+
     # --- Images
     image_max_bytes: int = Field(
         50 * 2**20,

@@ -96,6 +96,7 @@ def surroundings(settings: Settings, store: Store, project_id: int) -> Surroundi
         queue_of=partial(LabelingQueue, client, project_id),
         connection=Connection(client, project_id),
         now=utc_now,
+        audit_share=settings.audit_share,
     )
 
 
@@ -243,11 +244,15 @@ def _predict(
     def workbench() -> Callable[[int, Callable[[], None]], Workbench]:
         return workbench_factory(settings, store)
 
-    def embed_image(project_id: int, task_id: int, uri: str) -> NDArray[np.float32]:
+    def embed_image(project_id: int, task_id: int, uri: str) -> NDArray[np.float32] | None:
+        from ml_backend.learning.embeddings import content_hash
         from ml_backend.learning.images import decode
 
         bench = workbench()(project_id, lambda: None)
-        image = decode(bench.images.read(task_id, uri), settings.image_max_pixels)
+        data = bench.images.read(task_id, uri)
+        if bench.holdout.has(content_hash(data)):
+            return None  # the model must not judge itself
+        image = decode(data, settings.image_max_pixels)
         backbone = bench.backbone()
         embedded: NDArray[np.float32] = backbone.embed([backbone.preprocess(image)])[0]
         return embedded

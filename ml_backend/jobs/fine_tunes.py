@@ -104,9 +104,13 @@ class FineTunes:
         return self.fine_tune(fine_tune_id)
 
     def release_fine_tune(self, fine_tune_id: int, owner: str) -> None:
-        """Give a fine-tune back to be gone on with. Nothing where it is another's by now."""
+        """Give a fine-tune back to be gone on with. Nothing where it is another's by now.
+
+        This does not count as an attempt: only processes that die do.
+        """
+        given_back = {"owner": None, "until": None, "attempts": TABLE.attempts - 1}
         with self._database.writing() as connection:
-            connection.execute(_held(fine_tune_id, owner).values(owner=None, until=None))
+            connection.execute(_held(fine_tune_id, owner).values(given_back))
 
     def finish_fine_tune(
         self, fine_tune_id: int, now: datetime, *, state: str, outcome: Mapping[str, Any]
