@@ -13,6 +13,8 @@
     │   └── PublishMismatch             what was written is not what Label Studio holds
     ├── ImageUnreadable               one image; carries a reason for people; never stops a round
     ├── CorruptFile                   a file of ours that cannot be what was written
+    ├── Cancelled                     somebody asked for the work to stop
+    ├── TrainingDiverged              losses that are not numbers, several times in a row
     ├── ProjectNotConnected           no such project here: `connect` comes first
     └── LeaseLost                     another trainer has taken the project over
 
@@ -70,6 +72,14 @@ class ImageUnreadable(ActiveLabelerError):
 
 class CorruptFile(ActiveLabelerError):
     """A file of ours does not hold what its format promises."""
+
+
+class Cancelled(ActiveLabelerError):
+    """Work was stopped because somebody asked for it; what it had saved can be gone on with."""
+
+
+class TrainingDiverged(ActiveLabelerError):
+    """A network's training gave losses that are not finite numbers, several times in a row."""
 
 
 class ProjectNotConnected(ActiveLabelerError):
