@@ -6,8 +6,8 @@ embedding is what that layer would have been given. Does not know where pictures
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,58 +15,26 @@ from typing import Any
 import joblib
 import numpy as np
 import torch
-import torchvision
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.transforms.functional import InterpolationMode
 
-from ml_backend.errors import ConfigurationError, WeightsUnavailable
+from ml_backend.errors import ConfigurationError, CorruptFile
+from ml_backend.learning import torchvision_models
+from ml_backend.learning.networks import feature_network, source_of
+from ml_backend.learning.preprocessing import Preprocessing
 from ml_backend.learning.weights import (
     content_hash,
-    download_once,
     is_file_name,
     load_strictly,
     read_state_dict,
+    what_does_not_fit,
 )
 
 # Part of every key. Raise it when a change here changes embeddings, so that cached ones are not
 # mixed with new ones.
 EMBEDDING_REVISION = 1
-
-_RESAMPLING = {
-    InterpolationMode.BILINEAR: Image.Resampling.BILINEAR,
-    InterpolationMode.BICUBIC: Image.Resampling.BICUBIC,
-}
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a picture is brought to the network's input: shorter side, centre crop, scale."""
-
-    resize_px: int
-    crop_px: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    resampling: Image.Resampling = Image.Resampling.BILINEAR
-
-    def apply(self, image: Image.Image) -> Tensor:
-        """Resize and crop an RGB picture to uint8 (3, crop_px, crop_px)."""
-        scale = self.resize_px / min(image.size)
-        size = (round(image.width * scale), round(image.height * scale))
-        # The crop is cut out of the source while resizing, which spares the rest of a long side.
-        left, top = (max(0.0, (side - self.crop_px) / 2 / scale) for side in size)
-        right = min(left + self.crop_px / scale, image.width)
-        bottom = min(top + self.crop_px / scale, image.height)
-        box = (left, top, right, bottom)
-        pixels_HWC = np.array(image.resize((self.crop_px,) * 2, self.resampling, box=box))
-        return torch.from_numpy(pixels_HWC).permute(2, 0, 1)
-
-    def normalise(self, pixels_BCHW: Tensor) -> Tensor:
-        """Scale uint8 pixels as the weights expect them."""
-        mean = torch.tensor(self.mean, device=pixels_BCHW.device).view(-1, 1, 1)
-        std = torch.tensor(self.std, device=pixels_BCHW.device).view(-1, 1, 1)
-        return (pixels_BCHW.float() / 255 - mean) / std
+FACTS_FORMAT = 1
 
 
 @dataclass(frozen=True)
@@ -80,12 +48,28 @@ class Backbone:
     description: str
     pretrained: bool
     architecture: str
+    options: Mapping[str, Any] = field(default_factory=dict)  # of the architecture's builder
+    variants: tuple[str, ...] = ()  # how the network departs from what the builder makes
 
     @cached_property
     def key(self) -> str:
         """Names everything that decides an embedding's value. 16 hex digits."""
-        facts = (self.architecture, self.preprocessing, EMBEDDING_REVISION)
+        facts = (self.architecture, self.preprocessing, EMBEDDING_REVISION, *self.variants)
         return content_hash(self.network.state_dict(), *facts)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Say in JSON all that `rebuild_backbone` needs beside the network's state."""
+        return {
+            "format": FACTS_FORMAT,
+            "source": source_of(self.architecture),
+            "architecture": self.architecture,
+            "options": dict(self.options),
+            "variants": list(self.variants),
+            "dim": self.dim,
+            "pretrained": self.pretrained,
+            "preprocessing": self.preprocessing.as_dict(),
+        }
 
     @property
     def decode_at_least_px(self) -> int:
@@ -151,82 +135,81 @@ def load_backbone(
     the weights cannot be had.
     """
     torch.set_num_threads(threads or default_threads())
-    if name not in torchvision.models.list_models(module=torchvision.models):
+    if name not in torchvision_models.names():
         raise ConfigurationError(f"backbone={name!r}: expected {_names()}, or scratch")
     from_file = is_file_name(weights)
-    entry = _weights_entry(name, "DEFAULT" if from_file else weights)
+    entry = torchvision_models.weights_entry(name, "DEFAULT" if from_file else weights)
+    preprocessing = torchvision_models.preprocessing_of(entry)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if from_file:
-            network = _from_file(name, Path(weights))
+            network, options = _from_file(name, Path(weights), preprocessing.crop_px)
         else:
-            download_once(entry.url)
-            network = torchvision.models.get_model(name, weights=entry)
-    dim = drop_last_layer(network)
+            network, options = torchvision_models.build_pretrained(name, entry)
+    dim = torchvision_models.drop_last_layer(network)
     return Backbone(
         network=_ready(network, chosen := choose_device(device)),
-        preprocessing=_preprocessing(entry),
+        preprocessing=preprocessing,
         device=chosen,
         dim=dim,
         description=f"{name} with pretrained weights ({weights if from_file else entry})",
         pretrained=True,
         architecture=name,
+        options=options,
     )
 
 
-def drop_last_layer(network: nn.Module) -> int:
-    """Replace the classifier (the last linear or 1x1 convolution) by nothing.
+def rebuild_backbone(
+    facts: Mapping[str, Any],
+    state: Mapping[str, Tensor],
+    device: torch.device | str,
+    description: str = "",
+) -> Backbone:
+    """Build the network that `Backbone.facts` tells of, and load its whole state into it.
 
-    Returns the length of what it was given.
+    Downloads nothing. Raises CorruptFile naming what does not fit, ConfigurationError where the
+    architecture is not to be had here (timm is not installed, or too old).
     """
-    name, layer = _last_layer(network)
-    parent = network.get_submodule(name.rpartition(".")[0])
-    setattr(parent, name.rpartition(".")[2], nn.Identity())
-    return layer.in_features if isinstance(layer, nn.Linear) else layer.in_channels
+    try:
+        backbone = _bare_backbone(facts, torch.device(device), description)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFile(
+            f"facts of a backbone cannot be read: {type(error).__name__}: {error}"
+        ) from error
+    if misfits := what_does_not_fit(backbone.network.state_dict(), state):
+        raise CorruptFile(f"weights are not those of {backbone.architecture}. {misfits}")
+    backbone.network.load_state_dict(dict(state), strict=True)
+    return replace(backbone, network=_ready(backbone.network, backbone.device))
 
 
-def _last_layer(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
-    layers = [
-        (name, module)
-        for name, module in network.named_modules()
-        if isinstance(module, nn.Linear | nn.Conv2d)
-    ]
-    return layers[-1]
+def _bare_backbone(facts: Mapping[str, Any], device: torch.device, description: str) -> Backbone:
+    if facts["format"] != FACTS_FORMAT:
+        raise ValueError(f"format {facts['format']!r}, expected {FACTS_FORMAT}")
+    architecture, options = str(facts["architecture"]), dict(facts["options"])
+    variants, dim = tuple(facts["variants"]), int(facts["dim"])
+    return Backbone(
+        network=feature_network(architecture, options, variants, dim),
+        preprocessing=Preprocessing.from_dict(facts["preprocessing"]),
+        device=device,
+        dim=dim,
+        description=description or architecture,
+        pretrained=bool(facts["pretrained"]),
+        architecture=architecture,
+        options=options,
+        variants=variants,
+    )
 
 
-def _from_file(name: str, path: Path) -> nn.Module:
+def _from_file(name: str, path: Path, crop_px: int) -> tuple[nn.Module, dict[str, Any]]:
     """Build the network for as many classes as the file was trained on, and load it."""
     state = read_state_dict(path)
-    build: Callable[..., nn.Module] = torchvision.models.get_model_builder(name)
-    network = build(weights=None)
-    last = _last_layer(network)[0] + ".weight"
+    options = torchvision_models.builder_options(name, crop_px)
+    network = torchvision_models.build(name, options)
+    last = torchvision_models.last_layer(network)[0] + ".weight"
     if last in state and state[last].shape != network.state_dict()[last].shape:
-        network = build(weights=None, num_classes=state[last].shape[0])
+        network = torchvision_models.build(name, {**options, "num_classes": state[last].shape[0]})
     load_strictly(network, state, path)
-    return network
-
-
-def _weights_entry(name: str, weights: str) -> Any:
-    """Look up torchvision's entry: URL and preprocessing."""
-    entries = torchvision.models.get_model_weights(name)
-    try:
-        return entries[weights]
-    except KeyError:
-        known = ", ".join(["DEFAULT", *(entry.name for entry in entries)])
-        raise WeightsUnavailable(
-            f"weights={weights!r}: {name} has {known}; or give the path of a .pth or .safetensors"
-        ) from None
-
-
-def _preprocessing(entry: Any) -> Preprocessing:
-    preset = entry.transforms()
-    return Preprocessing(
-        resize_px=preset.resize_size[0],
-        crop_px=preset.crop_size[0],
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
-        resampling=_RESAMPLING[preset.interpolation],
-    )
+    return network, options
 
 
 def _ready(network: nn.Module, device: torch.device) -> nn.Module:
@@ -236,4 +219,4 @@ def _ready(network: nn.Module, device: torch.device) -> nn.Module:
 
 
 def _names() -> str:
-    return ", ".join(torchvision.models.list_models(module=torchvision.models))
+    return ", ".join(torchvision_models.names())

@@ -21,18 +21,20 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from PIL import Image
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import Tensor
 
 from ml_backend.errors import ConfigurationError, CorruptFile
-from ml_backend.learning.backbones import Backbone, Preprocessing, choose_device, default_threads
+from ml_backend.learning.backbones import Backbone, choose_device, default_threads
 from ml_backend.learning.folders import save_folder
+from ml_backend.learning.patches import (
+    ARCHITECTURE,
+    N_FILTERS,
+    SIZE_PX,
+    PatchNetwork,
+    even_patches,
+)
+from ml_backend.learning.preprocessing import Preprocessing
 
-ARCHITECTURE = "scratch-patches-1"
-SIZE_PX = 32
-PATCH_PX = 6
-STRIDE_PX = 2
-N_FILTERS = 192
-THRESHOLD = 1.0  # of a filter's response; 0.25 and 0.5 were a little worse on digits
 WHITENING_FLOOR = 0.1
 COLOUR_SHARE = 0.3  # colours' weight against patterns: helps satellites much, costs digits little
 MAX_DIM = 256
@@ -42,45 +44,6 @@ KMEANS_ROUNDS = 10
 
 _PREPROCESSING = Preprocessing(SIZE_PX, SIZE_PX, (0.0,) * 3, (1.0,) * 3)
 _WEIGHTS, _CARD = "weights.safetensors", "card.json"
-
-
-class PatchNetwork(nn.Module):
-    """Pictures (B, 3, 32, 32) in 0..1 to embeddings (B, D). No part is learned by gradient."""
-
-    filters_PK: Tensor
-    offsets_K: Tensor
-    centre_F: Tensor
-    projection_FD: Tensor
-
-    def __init__(self, filters_PK: Tensor, offsets_K: Tensor) -> None:
-        super().__init__()
-        self.register_buffer("filters_PK", filters_PK)
-        self.register_buffer("offsets_K", offsets_K)
-        groups = self.groups(torch.zeros(1, 3, SIZE_PX, SIZE_PX))
-        length = sum(group_BF.shape[1] for group_BF in groups)
-        self.register_buffer("centre_F", torch.zeros(length))
-        self.register_buffer("projection_FD", torch.zeros(length, 0))
-
-    def groups(self, pictures_B3HW: Tensor) -> list[Tensor]:
-        """Compute patterns by quarter, patterns overall, colours by quarter, colours overall."""
-        patches_BLP = even_patches(pictures_B3HW, STRIDE_PX)
-        responses_BLK = patches_BLP @ self.filters_PK - self.offsets_K
-        both_BLK = torch.cat(
-            [F.relu(responses_BLK - THRESHOLD), F.relu(-responses_BLK - THRESHOLD)], dim=2
-        )
-        side = (SIZE_PX - PATCH_PX) // STRIDE_PX + 1
-        patterns = both_BLK.transpose(1, 2).reshape(len(pictures_B3HW), -1, side, side)
-        return [
-            F.adaptive_avg_pool2d(patterns, 2).flatten(1),
-            patterns.mean(dim=(2, 3)),
-            _colours(pictures_B3HW, 2),
-            _colours(pictures_B3HW, 1),
-        ]
-
-    def forward(self, pictures_B3HW: Tensor) -> Tensor:
-        """Embed."""
-        features_BF = torch.cat(self.groups(pictures_B3HW), dim=1)
-        return (features_BF - self.centre_F) @ self.projection_FD
 
 
 def train_scratch_backbone(
@@ -137,21 +100,6 @@ def load_scratch_backbone(folder: Path, device: str) -> Backbone:
         pretrained=False,
         architecture=ARCHITECTURE,
     )
-
-
-def even_patches(pictures_B3HW: Tensor, stride_px: int) -> Tensor:
-    """Cut patches (B, L, P), each brought to mean 0 and, but for faint ones, to variance 1."""
-    patches_BLP = F.unfold(pictures_B3HW, PATCH_PX, stride=stride_px).transpose(1, 2)
-    centred_BLP = patches_BLP - patches_BLP.mean(dim=2, keepdim=True)
-    variance_BL1 = centred_BLP.square().mean(dim=2, keepdim=True)
-    return centred_BLP / torch.sqrt(variance_BL1 + 10 / 255**2)
-
-
-def _colours(pictures_B3HW: Tensor, cells: int) -> Tensor:
-    """Mean and spread of each channel in cells x cells parts."""
-    mean = F.adaptive_avg_pool2d(pictures_B3HW, cells)
-    variance = F.adaptive_avg_pool2d(pictures_B3HW.square(), cells) - mean.square()
-    return torch.cat([mean, variance.clamp(min=0).sqrt()], dim=1).flatten(1)
 
 
 def _learn_filters(pictures_N3HW: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -51,7 +51,13 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 def load_strictly(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     """Load, refusing missing, unexpected or differently shaped entries by name."""
-    expected = network.state_dict()
+    if misfits := what_does_not_fit(network.state_dict(), state):
+        raise WeightsUnavailable(f"weights={str(path)!r} are not those of this network. {misfits}")
+    network.load_state_dict(dict(state), strict=True)
+
+
+def what_does_not_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """Say by name which entries are missing, unexpected or of another shape; empty: none."""
     missing = sorted(expected.keys() - state.keys())
     unexpected = sorted(state.keys() - expected.keys())
     shapes = [
@@ -59,13 +65,12 @@ def load_strictly(network: nn.Module, state: Mapping[str, Tensor], path: Path) -
         for name in sorted(expected.keys() & state.keys())
         if expected[name].shape != state[name].shape
     ]
-    if missing or unexpected or shapes:
-        raise WeightsUnavailable(
-            f"weights={str(path)!r} are not those of this network. "
-            f"Missing: {_some(missing)}. Unexpected: {_some(unexpected)}. "
-            f"Of another shape: {_some(shapes)}."
-        )
-    network.load_state_dict(dict(state), strict=True)
+    if not (missing or unexpected or shapes):
+        return ""
+    return (
+        f"Missing: {_some(missing)}. Unexpected: {_some(unexpected)}. "
+        f"Of another shape: {_some(shapes)}."
+    )
 
 
 def download_once(url: str) -> None:

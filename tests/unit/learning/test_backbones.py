@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -16,13 +17,14 @@ from torch import Tensor, nn
 from ml_backend.errors import ConfigurationError, CorruptFile, WeightsUnavailable
 from ml_backend.learning.backbones import (
     Backbone,
-    Preprocessing,
     choose_device,
-    drop_last_layer,
     load_backbone,
+    rebuild_backbone,
 )
 from ml_backend.learning.images import decode
+from ml_backend.learning.preprocessing import Preprocessing
 from ml_backend.learning.scratch import load_scratch_backbone, train_scratch_backbone
+from ml_backend.learning.torchvision_models import drop_last_layer
 from tests.unit.learning.pictures import noise
 
 SHARED = Path(
@@ -106,6 +108,41 @@ def test_the_key_follows_weights_and_not_where_they_lie(
     torch.save(state, tmp_path / "other.pth")
     assert load("mobilenet_v3_small", tmp_path / "other.pth").key != key
     int(key, 16)
+
+
+def test_a_backbone_is_rebuilt_from_its_facts_and_state(mobilenet_file: Path) -> None:
+    built = load("mobilenet_v3_small", mobilenet_file)
+    facts = json.loads(json.dumps(built.facts))
+    again = rebuild_backbone(facts, built.network.state_dict(), "cpu", "again")
+    assert (again.key, again.dim, again.description) == (built.key, built.dim, "again")
+    assert (again.facts, again.preprocessing) == (facts, built.preprocessing)
+    picture = built.preprocess(noise(0))
+    assert np.array_equal(again.embed([picture]), built.embed([picture]))
+
+
+@pytest.mark.parametrize("name", ["vit_b_32", "googlenet", "inception_v3", "squeezenet1_1"])
+def test_builders_with_options_of_their_own_are_rebuilt(tmp_path: Path, name: str) -> None:
+    options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+    torch.save(random_state(name, **options), tmp_path / "weights.pth")
+    built = load(name, tmp_path / "weights.pth")
+    assert rebuild_backbone(built.facts, built.network.state_dict(), "cpu").key == built.key
+
+
+def test_a_scratch_backbone_is_rebuilt_too(tmp_path: Path) -> None:
+    built = train_scratch_backbone([noise(n) for n in range(5)], tmp_path / "s", "cpu", seed=0)
+    again = rebuild_backbone(built.facts, built.network.state_dict(), "cpu")
+    assert (again.key, again.pretrained) == (built.key, False)
+
+
+def test_a_state_or_facts_that_do_not_fit_are_refused_by_name(mobilenet_file: Path) -> None:
+    built = load("mobilenet_v3_small", mobilenet_file)
+    state = built.network.state_dict()
+    del state["features.0.0.weight"]
+    with pytest.raises(CorruptFile, match=r"Missing: features\.0\.0\.weight\. Unexpected: none"):
+        rebuild_backbone(built.facts, state, "cpu")
+    for wrong in ({}, {**built.facts, "format": 99}, {**built.facts, "variants": ["odd"]}):
+        with pytest.raises(CorruptFile, match="facts"):
+            rebuild_backbone(wrong, built.network.state_dict(), "cpu")
 
 
 def test_half_precision_weights_are_used_in_single(tmp_path: Path) -> None:
