@@ -13,6 +13,7 @@
     │   └── PublishMismatch             what was written is not what Label Studio holds
     ├── ImageUnreadable               one image; carries a reason for people; never stops a round
     ├── CorruptFile                   a file of ours that cannot be what was written
+    ├── UnknownModel                  no model version of that name is kept; says which are
     ├── ProjectNotConnected           no such project here: `connect` comes first
     └── LeaseLost                     another trainer has taken the project over
 
@@ -70,6 +71,10 @@ class ImageUnreadable(ActiveLabelerError):
 
 class CorruptFile(ActiveLabelerError):
     """A file of ours does not hold what its format promises."""
+
+
+class UnknownModel(ActiveLabelerError):
+    """No model version of that name is kept (any more); says which are."""
 
 
 class ProjectNotConnected(ActiveLabelerError):
