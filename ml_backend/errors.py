@@ -15,6 +15,7 @@
     ├── CorruptFile                   a file of ours that cannot be what was written
     ├── Cancelled                     somebody asked for the work to stop
     ├── TrainingDiverged              losses that are not numbers, several times in a row
+    ├── UnknownModel                  no model version of that name is kept; says which are
     ├── ProjectNotConnected           no such project here: `connect` comes first
     └── LeaseLost                     another trainer has taken the project over
 
@@ -80,6 +81,8 @@ class Cancelled(ActiveLabelerError):
 
 class TrainingDiverged(ActiveLabelerError):
     """A network's training gave losses that are not finite numbers, several times in a row."""
+class UnknownModel(ActiveLabelerError):
+    """No model version of that name is kept (any more); says which are."""
 
 
 class ProjectNotConnected(ActiveLabelerError):
