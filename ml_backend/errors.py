@@ -81,6 +81,8 @@ class Cancelled(ActiveLabelerError):
 
 class TrainingDiverged(ActiveLabelerError):
     """A network's training gave losses that are not finite numbers, several times in a row."""
+
+
 class UnknownModel(ActiveLabelerError):
     """No model version of that name is kept (any more); says which are."""
 

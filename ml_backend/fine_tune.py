@@ -18,13 +18,8 @@ from ml_backend.learning.finetuning import FineTuned, Pictures
 from ml_backend.learning.model_card import ModelCard
 from ml_backend.learning.registry import pack_hashes
 from ml_backend.steps.examples import Examples, now_labeled, remembered_examples
-from ml_backend.steps.judging import (
-    Judged,
-    challenger_of,
-    embed_quietly,
-    judge_challenger,
-    train,
-)
+from ml_backend.steps.adopting import put_in_force
+from ml_backend.steps.judging import Judged, challenger_of, judge_challenger, train
 from ml_backend.steps.tuning_bench import TuningBench
 
 if TYPE_CHECKING:
@@ -197,31 +192,13 @@ def adopt(bench: TuningBench, card: ModelCard) -> None:
 
     Images that come meanwhile are embedded by that round. Raises Cancelled.
     """
-    from ml_backend.learning.backbones import rebuild_backbone
+    from ml_backend.learning.stored_networks import backbone_of
 
-    stored = bench.registry.load(card.name)
-    backbone = rebuild_backbone(
-        stored.card.backbone_facts, stored.tensors(), bench.pretrained().device
-    )
+    backbone = backbone_of(bench.registry.load(card.name), str(bench.pretrained().device))
     bench.tell("embedding", doing="embedding the pool by the new model")
-    inner = bench.bench
-    mirror = inner.store.mirror(bench.project_id)
-    readable = [
-        (task_id, name)
-        for task_id, name, why in zip(
-            mirror.task_ids.tolist(), mirror.content_hashes, mirror.unreadable, strict=True
-        )
-        if name is not None and why is None
-    ]
-    known = bench.cache_of(backbone).has_all([name for _, name in readable])
-    embed_quietly(
-        bench,
-        backbone,
-        [task_id for (task_id, _), there in zip(readable, known, strict=True) if not there],
-    )
     reason = str((card.verdict or {}).get("reason", ""))
-    inner.store.switch_model(bench.project_id, card.name, reason, inner.now())
-    inner.store.mark_dirty(bench.project_id, "promote", inner.now())
+    cache = bench.cache_of(backbone)
+    put_in_force(bench.bench, card.name, reason, backbone, cache, bench.between_batches)
 
 
 def _registered(bench: TuningBench) -> ModelCard | None:

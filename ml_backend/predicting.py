@@ -31,8 +31,8 @@ LAST_PLACE_SCORE = 1.0
 class Predictor:
     """Answers /predict for one connected project.
 
-    `embed_image(task_id, image_uri)` returns float32 (D,), None for an image of the holdout, or
-    raises ImageUnreadable; `budget_s` is how long unseen tasks may take together, well below the
+    `embed_image(task_id, image_uri)` returns float32 (D,), None for an image that gets no answer
+    (of the holdout, or while models change), or raises ImageUnreadable; `budget_s` is how long unseen tasks may take together, well below the
     100 s that Label Studio waits.
     """
 

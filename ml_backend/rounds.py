@@ -107,7 +107,8 @@ def run_round(
             this.images_left = embed(bench, enough=_patience(news, newer_news, mode))
         with this.timed("situate"):
             mirror = bench.store.mirror(bench.project.project_id)
-            situation = situate(mirror, news.control, bench.holdout)
+            every_one = {} if not this.images_left else {"has_vector": bench.cache().has}
+            situation = situate(mirror, news.control, bench.holdout, **every_one)
             embeddings_ND = vectors(bench, situation.ranked_hashes)
             embeddings_MD = vectors(bench, situation.labeled_hashes)
         with this.timed("fit"):

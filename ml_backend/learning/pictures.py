@@ -56,6 +56,11 @@ class Pictures:
         """Copy some rows into memory: (B, S, S, 3)."""
         return self._pixels_MSS3[self._stored_rows_N[rows_B]]
 
+    def take(self, rows_K: NDArray[np.int64]) -> Pictures:
+        """Return some of the pictures, in this order, without copying any."""
+        hashes = tuple(self.hashes[row] for row in rows_K.tolist())
+        return replace(self, hashes=hashes, _stored_rows_N=self._stored_rows_N[rows_K])
+
     @classmethod
     def prepare(
         cls,

@@ -7,7 +7,6 @@ challenger's recipe, fold by fold), against the champion's head fitted without i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,20 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.errors import ImageUnreadable
-from ml_backend.learning.embeddings import embed_missing
 from ml_backend.learning.evaluation import evaluate
 from ml_backend.learning.finetuning import FineTuned, Pictures, fine_tune
 from ml_backend.learning.head import Head, fit_head, stratified_folds
+from ml_backend.learning.picture_embeddings import embed_pictures
 from ml_backend.learning.promotion import PairedTest, Verdict, judge, paired_test
+from ml_backend.steps.embed import embed_beside
 from ml_backend.steps.examples import Examples
+from ml_backend.steps.learn import unseen
 from ml_backend.steps.situation import Situation
 from ml_backend.steps.tuning_bench import TuningBench
 
 if TYPE_CHECKING:
     from ml_backend.learning.backbones import Backbone
-
-log = logging.getLogger(__name__)
 
 CROSS_VALIDATION_FOLDS = 3
 
@@ -106,14 +104,14 @@ def _contestant(
     situation: Situation,
 ) -> _Contestant:
     n_classes = len(bench.bench.project.control.classes)
-    embed_tasks(bench, backbone, situation)
     cache = bench.cache_of(backbone)
-    unseen_M = np.array([name not in learned_from for name in situation.labeled_hashes], dtype=bool)
+    judged_on = [*situation.labeled_ids_M.tolist(), *situation.holdout_ids_H.tolist()]
+    embed_beside(bench.bench, backbone, cache, judged_on, bench.between_batches)
     head = fit_head(
         cache.rows(situation.labeled_hashes),
         situation.labels_M,
         n_classes,
-        unseen_M=unseen_M if learned_from else None,
+        unseen_M=unseen(situation.labeled_hashes, learned_from),
         seed=bench.bench.plan.seed,
     )
     embeddings_HD = cache.rows(situation.holdout_hashes)
@@ -122,42 +120,6 @@ def _contestant(
         return _Contestant(None, even_HC, even_HC)
     raw = replace(head, temperature=1.0)
     return _Contestant(head, head.probs(embeddings_HD), raw.probs(embeddings_HD))
-
-
-def embed_tasks(bench: TuningBench, backbone: Backbone, situation: Situation) -> None:
-    """See that a backbone's cache has the labeled images and those of the holdout."""
-    tasks = (*situation.labeled_ids_M.tolist(), *situation.holdout_ids_H.tolist())
-    hashes = situation.labeled_hashes + situation.holdout_hashes
-    known = bench.cache_of(backbone).has_all(hashes)
-    missing = [task for task, there in zip(tasks, known, strict=True) if not there]
-    embed_quietly(bench, backbone, missing)
-
-
-def embed_quietly(bench: TuningBench, backbone: Backbone, task_ids: Sequence[int]) -> None:
-    """Embed tasks' images into a backbone's cache, giving way to rounds. Resumable.
-
-    Raises Cancelled where the fine-tune is to stop. What cannot be read is left to rounds, which
-    note it.
-    """
-    inner = bench.bench
-    mirror = inner.store.mirror(bench.project_id)
-    uris = dict(zip(mirror.task_ids.tolist(), mirror.image_uris, strict=True))
-    items = [(task, partial(inner.images.read, task, uris[task])) for task in task_ids]
-    batches = embed_missing(
-        backbone,
-        bench.cache_of(backbone),
-        items,
-        workers=inner.plan.fetch_workers,
-        batch_size=inner.plan.batch_size,
-        max_pixels=inner.plan.image_max_pixels,
-        on_progress=lambda done: bench.held.report_embedding(done, len(items)),
-    )
-    for batch in batches:
-        for task, found in batch:
-            if isinstance(found, ImageUnreadable):
-                log.info("task %d is not embedded: %s", task, found)
-        bench.held.check()
-        bench.held.give_way()
 
 
 def _cross_validated(
@@ -180,7 +142,7 @@ def _cross_validated(
         network = challenger_of(bench, tuned)
         for name, rows_ND in (
             ("champion", before_ND),
-            ("challenger", pictures.embedded_by(network, bench.held.check)),
+            ("challenger", embed_pictures(network, pictures, bench.go_on)),
         ):
             head = fit_head(rows_ND[kept], labels_N[kept], n_classes, seed=seed)
             assert head is not None
@@ -205,7 +167,7 @@ def train(
         bench.plan.recipe,
         folder,
         start=_start(bench),
-        on_progress=bench.held.report_training,
+        on_progress=bench.tell_training,
         interrupted=bench.held.interrupted,
         give_way=bench.held.give_way,
         process=bench.process if run == "run" else None,

@@ -42,8 +42,18 @@ def fit(
         situation.labels_M,
         len(control.classes),
         previous=start,
+        unseen_M=unseen(situation.labeled_hashes, bench.learned_from()),
         seed=bench.plan.seed,
     )
+
+
+def unseen(
+    hashes: Sequence[str], learned_from: frozenset[str]
+) -> NDArray[np.bool_] | None:
+    """Say of each image whether the network was not trained on it; None where it was on none."""
+    if not learned_from:
+        return None
+    return np.array([name not in learned_from for name in hashes], dtype=bool)
 
 
 def order_pool(

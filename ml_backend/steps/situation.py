@@ -8,7 +8,7 @@ for the holdout), waiting (in the pool, not embedded yet), skipped, or unreadabl
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,22 +64,31 @@ class Situation:
         return self.waiting_ids + self.skipped_ids + self.unreadable_ids
 
 
-def situate(mirror: Mirror, control: ChoiceControl, holdout: Holdout) -> Situation:
-    """Put every task of the mirror in its place."""
+def situate(
+    mirror: Mirror,
+    control: ChoiceControl,
+    holdout: Holdout,
+    has_vector: Callable[[str], bool] = lambda _content_hash: True,
+) -> Situation:
+    """Put every task of the mirror in its place.
+
+    `has_vector` tells of a content hash whether the backbone has embedded it: another one may be
+    in force than when the image was first seen.
+    """
     verdicts = consensus(mirror.annotations, control.classes)
     class_rows = {name: row for row, name in enumerate(control.classes)}
     places: dict[str, list[int]] = {
         name: [] for name in ("labeled", "candidate", "waiting", "skipped", "unreadable")
     }
     undecided: Counter[str] = Counter()
+    hashes = [name if name and has_vector(name) else None for name in mirror.content_hashes]
     for row in range(len(mirror.task_ids)):
         verdict = verdicts.get(int(mirror.task_ids[row]))
-        place = _place(verdict, mirror.content_hashes[row], mirror.unreadable[row])
+        place = _place(verdict, hashes[row], mirror.unreadable[row])
         if place in places:
             places[place].append(row)
         else:
             undecided[place] += 1
-    hashes = mirror.content_hashes
 
     def labels(rows: list[int]) -> NDArray[np.int64]:
         choices = [verdicts[int(mirror.task_ids[row])].choice for row in rows]

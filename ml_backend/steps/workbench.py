@@ -50,6 +50,8 @@ class Workbench:
     now: Callable[[], datetime]
     still_ours: Callable[[], None]  # raises LeaseLost where another trainer took the project over
     on_progress: Callable[[str, int, int], None]  # what, done, total
+    # Content hashes of the images that the backbone was fine-tuned on: it knows them by heart.
+    learned_from: Callable[[], frozenset[str]] = frozenset
 
     @property
     def holdout(self) -> Holdout:

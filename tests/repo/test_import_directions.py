@@ -23,11 +23,13 @@ ALLOWED: dict[str, set[str]] = {
     "rounds": STORY | {"lookup"},
     "predicting": STORY | {"lookup"},
     "connecting": STORY,
+    "fine_tune": STORY,
     "diagnosis": STORY,
     "backbone_shelf": GROUND | ADAPTERS,
+    "fine_tune_wiring": STORY | {"backbone_shelf"},
     "wiring": STORY
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
-    | {"backbone_shelf"},
+    | {"backbone_shelf", "fine_tune_wiring", "fine_tune"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},
     "wsgi": GROUND | {"wiring", "web"},
