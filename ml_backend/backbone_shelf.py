@@ -34,9 +34,7 @@ class Backbones:
         self._fine_tuned: dict[tuple[int, str], tuple[Backbone, frozenset[str]]] = {}
         self._caches: dict[str, EmbeddingCache] = {}
 
-    def of(
-        self, project_id: int, images: Callable[[], Any], model: str | None = None
-    ) -> Backbone:
+    def of(self, project_id: int, images: Callable[[], Any], model: str | None = None) -> Backbone:
         """Return the project's backbone: a fine-tuned model, or None for the configured one.
 
         `images` yields pictures to train `scratch` on.

@@ -17,8 +17,8 @@ from ml_backend.errors import ActiveLabelerError, Cancelled, ConfigurationError
 from ml_backend.learning.finetuning import FineTuned, Pictures
 from ml_backend.learning.model_card import ModelCard
 from ml_backend.learning.registry import pack_hashes
-from ml_backend.steps.examples import Examples, now_labeled, remembered_examples
 from ml_backend.steps.adopting import put_in_force
+from ml_backend.steps.examples import Examples, now_labeled, remembered_examples
 from ml_backend.steps.judging import Judged, challenger_of, judge_challenger, train
 from ml_backend.steps.tuning_bench import TuningBench
 
@@ -48,9 +48,7 @@ def run_fine_tune(bench: TuningBench) -> str:
 
 
 def follow_fine_tune(bench: TuningBench) -> None:
-    """Train along with rank 0, as one of several processes; judge and register nothing."""
-    assert bench.process is not None
-    bench.process.words_from_rank_0(None)  # examples and pictures are there
+    """Train along with rank 0, which has gathered examples and pictures; judge nothing."""
     examples = remembered_examples(bench.folder, bench.bench)
     _train_all(bench, examples, Pictures.open(bench.folder / "pictures"))
 
@@ -62,7 +60,7 @@ def _make_challenger(bench: TuningBench) -> ModelCard:
     bench.tell("training", trained_on=len(examples.hashes))
     pictures = _pictures(bench, examples)
     if bench.process is not None:
-        bench.process.words_from_rank_0("ready")
+        bench.process.words_from_rank_0(bench.held.record.fine_tune_id)
     tuned = _train_all(bench, examples, pictures)
     bench.tell("judging", doing="comparing with the champion")
     challenger = challenger_of(bench, tuned)
@@ -221,7 +219,11 @@ def _require_something_to_learn(examples: Examples) -> None:
 def _prune(bench: TuningBench, newest: str) -> None:
     store = bench.bench.store
     champion = store.get_project(bench.project_id)
-    protect = {newest, base_model(bench), *([champion.model] if champion and champion.model else [])}
+    protect = {
+        newest,
+        base_model(bench),
+        *([champion.model] if champion and champion.model else []),
+    }
     # What a rollback would go back to.
     retired = [record for record in store.models(bench.project_id) if record.state == "retired"]
     protect |= {record.model for record in sorted(retired, key=lambda r: r.changed_at)[-1:]}

@@ -215,6 +215,22 @@ def run_fine_tune(
         return run(tuning_bench(settings, bench, held, backbones, process))
 
 
+def follow_fine_tune(
+    settings: Settings, store: Store, process: Distributed, stopping: threading.Event
+) -> None:
+    """Train along with rank 0, which tells what; judge and register nothing."""
+    from ml_backend.fine_tune import follow_fine_tune as follow
+    from ml_backend.fine_tune_wiring import tuning_bench
+    from ml_backend.jobs.held_fine_tune import HeldFineTune
+
+    record = store.fine_tune(int(process.words_from_rank_0(None)))
+    held = HeldFineTune(store, record, f"rank {process.rank}", utc_now, stopping)
+    backbones = Backbones(settings)
+    workbench = workbench_factory(settings, store, backbones=backbones)
+    bench = workbench(record.project_id, lambda: None)
+    follow(tuning_bench(settings, bench, held, backbones, process))
+
+
 def web_services(settings: Settings) -> WebServices:
     """Build what the web process answers with. Loads no torch until an unseen image is asked."""
     from ml_backend.web.services import WebServices

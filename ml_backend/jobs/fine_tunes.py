@@ -162,9 +162,7 @@ class FineTunes:
 
     # --- models
 
-    def note_model(
-        self, project_id: int, model: str, state: str, note: str, now: datetime
-    ) -> None:
+    def note_model(self, project_id: int, model: str, state: str, note: str, now: datetime) -> None:
         """Note what became of a model."""
         require_one_of(state, MODEL_STATES)
         with self._database.writing() as connection:

@@ -7,7 +7,6 @@ challenger's recipe, fold by fold), against the champion's head fitted without i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from ml_backend.learning.picture_embeddings import embed_pictures
 from ml_backend.learning.promotion import PairedTest, Verdict, judge, paired_test
 from ml_backend.steps.embed import embed_beside
 from ml_backend.steps.examples import Examples
-from ml_backend.steps.learn import unseen
+from ml_backend.steps.learn import fit_beside
 from ml_backend.steps.situation import Situation
 from ml_backend.steps.tuning_bench import TuningBench
 
@@ -54,10 +53,8 @@ class _Contestant:
     def is_right(self, labels_H: NDArray[np.int64]) -> NDArray[np.bool_]:
         return np.asarray(self.probs_HC.argmax(axis=1) == labels_H)
 
-    def evaluation(self, labels_H: NDArray[np.int64], classes: Sequence[str]) -> dict[str, Any]:
-        found = evaluate(
-            self.probs_HC, labels_H, classes, probs_uncalibrated_HC=self.raw_probs_HC
-        )
+    def evaluation(self, labels_H: NDArray[np.int64], classes: tuple[str, ...]) -> dict[str, Any]:
+        found = evaluate(self.probs_HC, labels_H, classes, probs_uncalibrated_HC=self.raw_probs_HC)
         return found.as_dict()
 
 
@@ -107,13 +104,7 @@ def _contestant(
     cache = bench.cache_of(backbone)
     judged_on = [*situation.labeled_ids_M.tolist(), *situation.holdout_ids_H.tolist()]
     embed_beside(bench.bench, backbone, cache, judged_on, bench.between_batches)
-    head = fit_head(
-        cache.rows(situation.labeled_hashes),
-        situation.labels_M,
-        n_classes,
-        unseen_M=unseen(situation.labeled_hashes, learned_from),
-        seed=bench.bench.plan.seed,
-    )
+    head = fit_beside(bench.bench, situation, cache, learned_from)
     embeddings_HD = cache.rows(situation.holdout_hashes)
     if head is None:
         even_HC = np.full((len(embeddings_HD), n_classes), 1 / n_classes, dtype=np.float32)
@@ -134,7 +125,9 @@ def _cross_validated(
     before_ND = bench.cache_of(champion).rows(pictures.hashes)
     fold_N = stratified_folds(labels_N, seed, CROSS_VALIDATION_FOLDS)
     for fold in range(CROSS_VALIDATION_FOLDS):
-        bench.tell("judging", doing=f"cross-validation, fold {fold + 1} of {CROSS_VALIDATION_FOLDS}")
+        bench.tell(
+            "judging", doing=f"cross-validation, fold {fold + 1} of {CROSS_VALIDATION_FOLDS}"
+        )
         kept, out = np.flatnonzero(fold_N != fold), np.flatnonzero((fold_N == fold) & unseen_N)
         if not len(out):
             continue

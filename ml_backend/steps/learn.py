@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.learning.checkpoints import RoundResults
-from ml_backend.learning.evaluation import wilson_interval
+from ml_backend.learning.embedding_cache import EmbeddingCache
+from ml_backend.learning.evaluation import proportion
 from ml_backend.learning.head import Head, fit_head
 from ml_backend.records import ChoiceControl, QueueEntry
 from ml_backend.steps.holdout import interleave
@@ -47,9 +48,23 @@ def fit(
     )
 
 
-def unseen(
-    hashes: Sequence[str], learned_from: frozenset[str]
-) -> NDArray[np.bool_] | None:
+def fit_beside(
+    bench: Workbench,
+    situation: Situation,
+    cache: EmbeddingCache,
+    learned_from: frozenset[str],
+) -> Head | None:
+    """Fit a head on another backbone's embeddings, as a round would if that one were in force."""
+    return fit_head(
+        cache.rows(situation.labeled_hashes),
+        situation.labels_M,
+        len(bench.project.control.classes),
+        unseen_M=unseen(situation.labeled_hashes, learned_from),
+        seed=bench.plan.seed,
+    )
+
+
+def unseen(hashes: Sequence[str], learned_from: frozenset[str]) -> NDArray[np.bool_] | None:
     """Say of each image whether the network was not trained on it; None where it was on none."""
     if not learned_from:
         return None
@@ -96,8 +111,9 @@ def measure(bench: Workbench, situation: Situation, head: Head | None) -> dict[s
         return {}
     said_H = head.probs(vectors(bench, situation.holdout_hashes)).argmax(axis=1)
     right = int((said_H == situation.holdout_labels_H).sum())
-    low, high = wilson_interval(right, len(said_H))
-    return {"holdout_accuracy": right / len(said_H), "holdout_interval": [low, high]}
+    accuracy = proportion(right, len(said_H))
+    interval = [accuracy.low, accuracy.high]
+    return {"holdout_accuracy": accuracy.value, "holdout_interval": interval}
 
 
 def queue_order(bench: Workbench, situation: Situation, ranking: Ranking) -> NDArray[np.int64]:

@@ -30,6 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "wiring": STORY
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
     | {"backbone_shelf", "fine_tune_wiring", "fine_tune"},
+    "model_desk": STORY | {"wiring", "backbone_shelf"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},
     "wsgi": GROUND | {"wiring", "web"},

@@ -221,4 +221,3 @@ def test_exact_copies_lie_on_the_same_side(tmp_path: Path) -> None:
     [content] = set(mirror.content_hashes)
     expected = 20 if holdout.has(str(content)) else 0
     assert loop.last_round().report["held_out"] == expected
-
