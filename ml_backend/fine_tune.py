@@ -49,6 +49,8 @@ def run_fine_tune(bench: TuningBench) -> str:
 
 def follow_fine_tune(bench: TuningBench) -> None:
     """Train along with rank 0, which has gathered examples and pictures; judge nothing."""
+    assert bench.process is not None
+    bench.process.words_from_rank_0(None)
     examples = remembered_examples(bench.folder, bench.bench)
     _train_all(bench, examples, Pictures.open(bench.folder / "pictures"))
 
@@ -60,7 +62,7 @@ def _make_challenger(bench: TuningBench) -> ModelCard:
     bench.tell("training", trained_on=len(examples.hashes))
     pictures = _pictures(bench, examples)
     if bench.process is not None:
-        bench.process.words_from_rank_0(bench.held.record.fine_tune_id)
+        bench.process.words_from_rank_0("ready")
     tuned = _train_all(bench, examples, pictures)
     bench.tell("judging", doing="comparing with the champion")
     challenger = challenger_of(bench, tuned)
@@ -219,11 +221,8 @@ def _require_something_to_learn(examples: Examples) -> None:
 def _prune(bench: TuningBench, newest: str) -> None:
     store = bench.bench.store
     champion = store.get_project(bench.project_id)
-    protect = {
-        newest,
-        base_model(bench),
-        *([champion.model] if champion and champion.model else []),
-    }
+    protect = {newest, base_model(bench)}
+    protect |= {champion.model} if champion and champion.model else set()
     # What a rollback would go back to.
     retired = [record for record in store.models(bench.project_id) if record.state == "retired"]
     protect |= {record.model for record in sorted(retired, key=lambda r: r.changed_at)[-1:]}

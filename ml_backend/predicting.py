@@ -32,8 +32,8 @@ class Predictor:
     """Answers /predict for one connected project.
 
     `embed_image(task_id, image_uri)` returns float32 (D,), None for an image that gets no answer
-    (of the holdout, or while models change), or raises ImageUnreadable; `budget_s` is how long unseen tasks may take together, well below the
-    100 s that Label Studio waits.
+    (of the holdout, or while models change), or raises ImageUnreadable; `budget_s` is how long
+    unseen tasks may take together, well below the 100 s that Label Studio waits.
     """
 
     project: ConnectedProject

@@ -1,8 +1,8 @@
 """Situate: turn the mirror into the arrays that learning and ranking take.
 
 Every task is in exactly one place: labeled (trained on), held out (labeled, to measure on),
-undecided (annotated, but not usable), candidate (in the pool, with a vector), audit (the same, drawn
-for the holdout), waiting (in the pool, not embedded yet), skipped, or unreadable.
+undecided (annotated, but not usable), candidate (in the pool, with a vector), audit (the same,
+drawn for the holdout), waiting (in the pool, not embedded yet), skipped, or unreadable.
 """
 
 from __future__ import annotations

@@ -217,7 +217,7 @@ def _put_in_force(shell: Shell, project_id: int, model: str, why: str, *, as_jso
 
 
 def _desk(shell: Shell, project_id: int) -> Any:
-    """Return what the models' commands work with (a `wiring_models.ModelDesk`)."""
+    """Return what the models' commands work with (a `model_desk.ModelDesk`)."""
     from ml_backend import wiring
     from ml_backend.model_desk import ModelDesk
 
@@ -245,6 +245,8 @@ def _train_here(shell: Shell, store: Store, project_id: int) -> FineTuneRecord |
             wiring.follow_fine_tune(shell.settings, store, process, stopping)
             return None
         asked = store.ask_fine_tune(project_id, "command", wiring.utc_now())
+        if process is not None:
+            process.words_from_rank_0(asked.fine_tune_id)
         wiring.run_fine_tune(shell.settings, store, asked.fine_tune_id, stopping, process)
     return store.fine_tune(asked.fine_tune_id)
 
@@ -288,11 +290,9 @@ def _watch(store: Store, fine_tune_id: int) -> FineTuneRecord:
 
 
 def _doing(record: FineTuneRecord) -> str:
-    return (
-        str(record.progress.get("doing", record.state))
-        if record.state != "training"
-        else "training"
-    )
+    if record.state == "training":
+        return "training"
+    return str(record.progress.get("doing", record.state))
 
 
 def _warn_without_trainer(store: Store) -> None:
