@@ -28,7 +28,8 @@ class PictureClassifier(nn.Module):
     def __init__(self, network: nn.Module, dim: int, n_classes: int) -> None:
         super().__init__()
         self.network = network
-        self.linear = nn.Linear(dim, n_classes)
+        # Not initialised by torch, which would draw from its global random state.
+        self.linear = nn.utils.skip_init(nn.Linear, dim, n_classes)
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
         self.register_buffer("centre_D", torch.zeros(dim))

@@ -50,7 +50,7 @@ def save_checkpoint(
         "format": _FORMAT,
         "fingerprint": fingerprint,
         "epoch": epoch,
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": _sha256(data, facts),
         "facts": facts,
     }
     target = folder / f"epoch-{epoch:05d}"
@@ -86,11 +86,18 @@ def _load(saved: Path, fingerprint: str) -> RunCheckpoint | None:
             logger.info("%s is of another fine-tune; beginning anew", saved)
             return None
         data = (saved / _TENSORS).read_bytes()
-        if hashlib.sha256(data).hexdigest() != card["sha256"]:
-            raise CorruptFile(f"{saved / _TENSORS}: not what its card says, by its SHA-256")
+        if _sha256(data, card["facts"]) != card["sha256"]:
+            raise CorruptFile(f"{saved}: not what was written, by the SHA-256 in its card")
         return RunCheckpoint(int(card["epoch"]), safetensors.torch.load(data), card["facts"])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CorruptFile(f"{saved}: {type(error).__name__}: {error}") from error
+
+
+def _sha256(data: bytes, facts: dict[str, Any]) -> str:
+    """Hash tensors and facts; a number survives JSON unchanged."""
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
+    digest.update(data)
+    return digest.hexdigest()
 
 
 def _saved(folder: Path) -> list[Path]:
