@@ -39,18 +39,13 @@ class Backbones:
 
         `images` yields pictures to train `scratch` on.
         """
-        from ml_backend.learning.backbones import load_backbone
-
         if model is not None:
             return self.fine_tuned(project_id, model)[0]
-        settings = self._settings
-        scratch = settings.backbone == "scratch"
+        scratch = self._settings.backbone == "scratch"
         shelf = project_id if scratch else None
         with self._lock:
             if shelf is None and shelf not in self._loaded:
-                self._loaded[shelf] = load_backbone(
-                    settings.backbone, settings.weights, settings.device, seed=settings.seed
-                )
+                self._loaded[shelf] = self._pretrained()
             elif shelf not in self._loaded:
                 self._loaded[shelf] = self._scratch(project_id, images)
             return self._loaded[shelf]
@@ -99,6 +94,26 @@ class Backbones:
                 folder = self._settings.model_dir / "embeddings"
                 self._caches[backbone.key] = EmbeddingCache(folder, backbone.key, backbone.dim)
             return self._caches[backbone.key]
+
+    def _pretrained(self) -> Backbone:
+        from ml_backend.learning.backbones import load_backbone
+        from ml_backend.learning.preprocessing import InputChanges
+
+        settings = self._settings
+        return load_backbone(
+            settings.backbone,
+            settings.weights,
+            settings.device,
+            seed=settings.seed,
+            inputs=InputChanges(
+                size_px=settings.input_size_px,
+                resize_px=settings.input_resize_px,
+                mean=settings.input_mean,
+                std=settings.input_std,
+                interpolation=settings.input_interpolation,
+            ),
+            tensorflow_padding=settings.convolution_padding == "tensorflow",
+        )
 
     def _scratch(self, project_id: int, images: Callable[[], Any]) -> Backbone:
         from ml_backend.learning.scratch import load_scratch_backbone, train_scratch_backbone

@@ -116,14 +116,51 @@ class Settings(BaseSettings):
 
     # --- Learning
     backbone: str = Field(
-        "mobilenet_v3_small",
+        "fast",
         validation_alias=_known_as("backbone"),
-        description="A torchvision classification model by its name, or `scratch`.",
+        description="`fast`, `balanced`, `best` or `scratch` (docs/backbones.md), a torchvision "
+        "classification model by its name, or `timm:NAME` where timm is installed.",
     )
     weights: str = Field(
         "DEFAULT",
         validation_alias=_known_as("weights"),
-        description="A torchvision weights name, or the path of a state dict (.pth, .safetensors).",
+        description="A torchvision weights name, or the path of a checkpoint (.safetensors, .pth): "
+        "a classifier's or a self-supervised encoder's. DEFAULT: the preset's, or the library's.",
+    )
+    input_size_px: int | None = Field(
+        None,
+        ge=16,
+        validation_alias=_known_as("input_size_px"),
+        description="Side of the square that the network sees, in pixels. Empty, here and below: "
+        "as the weights' own transforms have it (for a file: those of the model's DEFAULT).",
+    )
+    input_resize_px: int | None = Field(
+        None,
+        ge=16,
+        validation_alias=_known_as("input_resize_px"),
+        description="Length of the shorter side before that square is cut out, in pixels.",
+    )
+    input_mean: Annotated[tuple[float, float, float] | None, NoDecode] = Field(
+        None,
+        validation_alias=_known_as("input_mean"),
+        description="What is taken from red, green and blue in 0..1 (comma-separated; one number "
+        "stands for all three). 0.5 with INPUT_STD 0.5 scales to -1..1, as TensorFlow's do.",
+    )
+    input_std: Annotated[tuple[float, float, float] | None, NoDecode] = Field(
+        None,
+        validation_alias=_known_as("input_std"),
+        description="What red, green and blue are then divided by.",
+    )
+    input_interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"] | None = Field(
+        None,
+        validation_alias=_known_as("input_interpolation"),
+        description="How images are resized: bilinear, bicubic, lanczos or nearest.",
+    )
+    convolution_padding: Literal["torch", "tensorflow"] = Field(
+        "torch",
+        validation_alias=_known_as("convolution_padding"),
+        description="`tensorflow` for weights converted from there: strided convolutions then pad "
+        "at the bottom and the right (`SAME`) instead of on all sides.",
     )
     device: str = Field(
         "auto",
@@ -290,6 +327,29 @@ class Settings(BaseSettings):
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("input_size_px", "input_resize_px", "input_interpolation", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("input_mean", "input_std", mode="before")
+    @classmethod
+    def _three_numbers(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",") if part.strip()]
+        if isinstance(value, int | float):
+            value = [value]
+        if isinstance(value, list) and len(value) <= 1:
+            return tuple(value * 3) or None
+        return value
+
+    @field_validator("input_std")
+    @classmethod
+    def _positive(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if value is not None and min(value) <= 0:
+            raise ValueError(f"expected numbers above 0, got {value}")
         return value
 
     @field_validator("label_studio_url")

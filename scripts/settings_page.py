@@ -50,7 +50,7 @@ def _row(name: str, field: FieldInfo) -> str:
 def _default(value: Any) -> str:
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    return f"`{value}`" if value not in ("", ()) else ""
+    return f"`{value}`" if value not in ("", (), None) else ""
 
 
 def main(arguments: list[str]) -> int:

@@ -1,7 +1,7 @@
 """The network that turns a picture into an embedding.
 
-Knows torch and torchvision. A backbone is a classification network without its last layer: its
-embedding is what that layer would have been given. Does not know where pictures come from.
+Knows torch. A backbone is a classification network without its last layer: its embedding is what
+that layer would have been given. Does not know where pictures come from.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -20,21 +19,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ml_backend.errors import ConfigurationError, CorruptFile
-from ml_backend.learning import torchvision_models
+from ml_backend.learning import presets
 from ml_backend.learning.networks import feature_network, source_of
-from ml_backend.learning.preprocessing import Preprocessing
-from ml_backend.learning.weights import (
-    content_hash,
-    is_file_name,
-    load_strictly,
-    read_state_dict,
-    what_does_not_fit,
-)
+from ml_backend.learning.preprocessing import InputChanges, Preprocessing
+from ml_backend.learning.pretrained import pretrained_network
+from ml_backend.learning.weights import content_hash, what_does_not_fit
 
 # Part of every key. Raise it when a change here changes embeddings, so that cached ones are not
 # mixed with new ones.
 EMBEDDING_REVISION = 1
 FACTS_FORMAT = 1
+AS_THE_WEIGHTS_SAY = InputChanges()
 
 
 @dataclass(frozen=True)
@@ -123,39 +118,42 @@ def default_threads() -> int:
 
 
 def load_backbone(
-    name: str, weights: str, device: str, *, seed: int, threads: int | None = None
+    name: str,
+    weights: str,
+    device: str,
+    *,
+    seed: int,
+    threads: int | None = None,
+    inputs: InputChanges = AS_THE_WEIGHTS_SAY,
+    tensorflow_padding: bool = False,
 ) -> Backbone:
-    """Load a torchvision classification network without its last layer.
+    """Load a network without its classifier.
 
-    `weights` is a torchvision weights name, DEFAULT, or the path of a state dict with the last
-    layer in it. `threads` sets torch's CPU threads in the whole process. `seed` has no influence
-    on pretrained weights; it keeps building the network off torch's global random state.
+    `name` is a preset, a classification model of torchvision, or timm:NAME. `weights` is DEFAULT, a
+    torchvision weights name, or the path of a checkpoint (`encoders` says what it may look like).
+    `threads` sets torch's CPU threads in the whole process. `seed` has no influence on pretrained
+    weights; it keeps building the network off torch's global random state.
 
     Raises ConfigurationError for a name or device that does not exist, WeightsUnavailable where
     the weights cannot be had.
     """
     torch.set_num_threads(threads or default_threads())
-    if name not in torchvision_models.names():
-        raise ConfigurationError(f"backbone={name!r}: expected {_names()}, or scratch")
-    from_file = is_file_name(weights)
-    entry = torchvision_models.weights_entry(name, "DEFAULT" if from_file else weights)
-    preprocessing = torchvision_models.preprocessing_of(entry)
+    architecture, weights = presets.resolve(name, weights)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if from_file:
-            network, options = _from_file(name, Path(weights), preprocessing.crop_px)
-        else:
-            network, options = torchvision_models.build_pretrained(name, entry)
-    dim = torchvision_models.drop_last_layer(network)
+        loaded = pretrained_network(
+            architecture, weights, inputs, tensorflow_padding=tensorflow_padding
+        )
     return Backbone(
-        network=_ready(network, chosen := choose_device(device)),
-        preprocessing=preprocessing,
+        network=_ready(loaded.network, chosen := choose_device(device)),
+        preprocessing=loaded.preprocessing,
         device=chosen,
-        dim=dim,
-        description=f"{name} with pretrained weights ({weights if from_file else entry})",
+        dim=loaded.dim,
+        description=f"{architecture} with pretrained weights ({loaded.origin})",
         pretrained=True,
-        architecture=name,
-        options=options,
+        architecture=architecture,
+        options=loaded.options,
+        variants=loaded.variants,
     )
 
 
@@ -200,23 +198,7 @@ def _bare_backbone(facts: Mapping[str, Any], device: torch.device, description: 
     )
 
 
-def _from_file(name: str, path: Path, crop_px: int) -> tuple[nn.Module, dict[str, Any]]:
-    """Build the network for as many classes as the file was trained on, and load it."""
-    state = read_state_dict(path)
-    options = torchvision_models.builder_options(name, crop_px)
-    network = torchvision_models.build(name, options)
-    last = torchvision_models.last_layer(network)[0] + ".weight"
-    if last in state and state[last].shape != network.state_dict()[last].shape:
-        network = torchvision_models.build(name, {**options, "num_classes": state[last].shape[0]})
-    load_strictly(network, state, path)
-    return network, options
-
-
 def _ready(network: nn.Module, device: torch.device) -> nn.Module:
     # channels_last is 10-15 % faster on a CPU, more on a GPU
     ready: nn.Module = network.eval().requires_grad_(False).to(device)
     return ready.to(memory_format=torch.channels_last)
-
-
-def _names() -> str:
-    return ", ".join(torchvision_models.names())

@@ -11,12 +11,16 @@ from typing import Any
 import torch
 from torch import nn
 
+from ml_backend.errors import ConfigurationError
 from ml_backend.learning import patches, timm_models, torchvision_models
 from ml_backend.learning.padding import pad_as_tensorflow
 
 # What may depart from an architecture as it is built, by the names that keys and files know.
 TENSORFLOW_PADDING = "padding=tensorflow"
-VARIANTS = (TENSORFLOW_PADDING,)
+# GoogLeNet and Inception from a file: they scale their input as their training did. (torchvision's
+# own downloads do so too, and have keys that never said it.)
+OWN_INPUT_SCALE = "transform_input=true"
+VARIANTS = (TENSORFLOW_PADDING, OWN_INPUT_SCALE)
 
 
 def source_of(architecture: str) -> str:
@@ -44,8 +48,10 @@ def feature_network(
 
 def vary(network: nn.Module, variants: Collection[str]) -> None:
     """Make of a network, in place, the variant that is asked for."""
-    if TENSORFLOW_PADDING in variants:
-        pad_as_tensorflow(network)
+    if TENSORFLOW_PADDING in variants and not pad_as_tensorflow(network):
+        raise ConfigurationError(
+            "convolution_padding='tensorflow': this network has no strided convolution that pads"
+        )
 
 
 def _bare(architecture: str, options: Mapping[str, Any], dim: int) -> nn.Module:
@@ -53,7 +59,7 @@ def _bare(architecture: str, options: Mapping[str, Any], dim: int) -> nn.Module:
     if source == "scratch":
         return patches.empty_patch_network(dim)
     if source == "timm":
-        return timm_models.build(architecture)
+        return timm_models.build(architecture, options)
     network = torchvision_models.build(architecture, options)
     torchvision_models.drop_last_layer(network)
     return network

@@ -28,18 +28,22 @@ class SamePaddedConv2d(nn.Conv2d):
         return total // 2, total - total // 2
 
 
-def pad_as_tensorflow(network: nn.Module) -> None:
-    """Replace, in place, each strided convolution that pads; parameters and names stay."""
+def pad_as_tensorflow(network: nn.Module) -> int:
+    """Replace, in place, each strided convolution that pads; parameters and names stay.
+
+    Returns how many there were.
+    """
     found = [
         (name, layer)
         for name, layer in network.named_modules()
-        if isinstance(layer, nn.Conv2d)
+        if type(layer) is nn.Conv2d  # subclasses have ways of their own
         and max(layer.stride) > 1
         and layer.padding not in ((0, 0), "valid")
     ]
     for name, layer in found:
         parent, _, own = name.rpartition(".")
         setattr(network.get_submodule(parent), own, _same_padded(layer))
+    return len(found)
 
 
 def _same_padded(layer: nn.Conv2d) -> SamePaddedConv2d:

@@ -5,7 +5,7 @@ Knows Pillow and tensors. Does not know which network comes after.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,4 +64,31 @@ class Preprocessing:
             mean=tuple(float(value) for value in facts["mean"]),
             std=tuple(float(value) for value in facts["std"]),
             resampling=Image.Resampling[facts["resampling"]],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class InputChanges:
+    """Where a person knows better than the weights' own preprocessing; None leaves it."""
+
+    size_px: int | None = None  # of the square that the network sees
+    resize_px: int | None = None  # of the shorter side before the crop
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    interpolation: str | None = None  # a name of Pillow's Resampling, in lower case
+
+    def applied_to(self, own: Preprocessing) -> Preprocessing:
+        """Change what is set. A new size keeps the share of the picture that is cropped."""
+        size_px = self.size_px or own.crop_px
+        return replace(
+            own,
+            crop_px=size_px,
+            resize_px=self.resize_px or round(own.resize_px * size_px / own.crop_px),
+            mean=self.mean or own.mean,
+            std=self.std or own.std,
+            resampling=(
+                Image.Resampling[self.interpolation.upper()]
+                if self.interpolation
+                else own.resampling
+            ),
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ def is_timm(architecture: str) -> bool:
     return architecture.startswith(PREFIX)
 
 
-def build(architecture: str, *, pretrained: bool = False) -> nn.Module:
+def build(architecture: str, options: Mapping[str, Any], *, pretrained: bool = False) -> nn.Module:
     """Build the network without its classifier: pictures to pooled features (B, dim).
 
     `pretrained` lets timm download the weights of the name's tag, or find them in its cache.
@@ -41,16 +42,26 @@ def build(architecture: str, *, pretrained: bool = False) -> nn.Module:
             + (f"; near it are {', '.join(close)}" if close else "")
         )
     try:
-        network: nn.Module = timm.create_model(name, pretrained=pretrained, num_classes=0)
-    except Exception as error:  # no such tag, no weights, no network: timm raises many kinds
+        network: nn.Module = timm.create_model(
+            name, pretrained=pretrained, num_classes=0, **options
+        )
+    except Exception as error:  # no such tag, no weights, no internet: timm raises many kinds
         kind = WeightsUnavailable if pretrained else ConfigurationError
         raise kind(f"backbone={architecture!r}: {_first_line(error)}. {WHAT_TO_DO}") from error
     return network
 
 
+def builder_options(network: nn.Module, size_px: int) -> dict[str, Any]:
+    """Return what the builder must be told for pictures of this size."""
+    config = _config(network)
+    if size_px == config["input_size"][1] or not _pretrained_cfg(network).get("fixed_input_size"):
+        return {}
+    return {"img_size": size_px}  # decides how many position embeddings there are
+
+
 def preprocessing_of(architecture: str, network: nn.Module) -> Preprocessing:
     """Return what timm's own evaluation transforms of this model do."""
-    config: dict[str, Any] = _timm().data.resolve_model_data_config(network)
+    config = _config(network)
     _, height, width = config["input_size"]
     if height != width:
         raise ConfigurationError(
@@ -67,14 +78,30 @@ def preprocessing_of(architecture: str, network: nn.Module) -> Preprocessing:
 
 def classifier_names(network: nn.Module) -> tuple[str, ...]:
     """Name the layers that the model's classifier had, as checkpoints may hold them."""
-    named = getattr(network, "pretrained_cfg", {}).get("classifier") or ()
+    named = _pretrained_cfg(network).get("classifier") or ()
     return (named,) if isinstance(named, str) else tuple(named)
+
+
+def tag_of(network: nn.Module) -> str:
+    """Name the architecture and the weights' tag, as timm's hub does."""
+    config = _pretrained_cfg(network)
+    return ".".join(filter(None, (config.get("architecture", ""), config.get("tag", ""))))
 
 
 def measured_dim(network: nn.Module, size_px: int) -> int:
     """Count the features that come out; timm's attributes name them in several ways."""
     with torch.inference_mode():
         return int(network.eval()(torch.zeros(1, 3, size_px, size_px)).flatten(1).shape[1])
+
+
+def _config(network: nn.Module) -> dict[str, Any]:
+    config: dict[str, Any] = _timm().data.resolve_model_data_config(network)
+    return config
+
+
+def _pretrained_cfg(network: nn.Module) -> dict[str, Any]:
+    config: dict[str, Any] = getattr(network, "pretrained_cfg", {})
+    return config
 
 
 def _timm() -> Any:

@@ -7,16 +7,18 @@ says what to do.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import tempfile
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 
 import safetensors.torch
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ml_backend.errors import WeightsUnavailable
 
@@ -33,30 +35,30 @@ def is_file_name(weights: str) -> bool:
     return weights.endswith((".pth", ".pt", ".safetensors")) or "/" in weights
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Read a state dict, real numbers as float32. Raises WeightsUnavailable."""
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a file of tensors, plain or nested, real numbers as float32.
+
+    A pickle may hold tensors and plain values, and nothing that would run code: there is no
+    setting to trust one. Raises WeightsUnavailable.
+    """
     if not path.is_file():
         raise WeightsUnavailable(f"weights={str(path)!r}: there is no such file. {WHAT_TO_DO}")
     try:
         if path.suffix == ".safetensors":
-            state = safetensors.torch.load_file(path)
+            read = safetensors.torch.load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            read = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a file of another kind makes unpicklers raise nearly anything
-        raise WeightsUnavailable(f"weights={str(path)!r} cannot be read: {error}") from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsUnavailable(_why_unreadable(path, error)) from error
+    checkpoint = _as_float32(read)
+    if not isinstance(checkpoint, dict) or not _holds_tensors(checkpoint):
         raise WeightsUnavailable(f"weights={str(path)!r}: expected a state dict (name -> tensor)")
-    return {name: _as_float32(tensor) for name, tensor in state.items()}
+    return checkpoint
 
 
-def load_strictly(network: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
-    """Load, refusing missing, unexpected or differently shaped entries by name."""
-    if misfits := what_does_not_fit(network.state_dict(), state):
-        raise WeightsUnavailable(f"weights={str(path)!r} are not those of this network. {misfits}")
-    network.load_state_dict(dict(state), strict=True)
-
-
-def what_does_not_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+def what_does_not_fit(
+    expected: Mapping[str, Tensor], state: Mapping[str, Tensor], shown: int = 5
+) -> str:
     """Say by name which entries are missing, unexpected or of another shape; empty: none."""
     missing = sorted(expected.keys() - state.keys())
     unexpected = sorted(state.keys() - expected.keys())
@@ -68,9 +70,15 @@ def what_does_not_fit(expected: Mapping[str, Tensor], state: Mapping[str, Tensor
     if not (missing or unexpected or shapes):
         return ""
     return (
-        f"Missing: {_some(missing)}. Unexpected: {_some(unexpected)}. "
-        f"Of another shape: {_some(shapes)}."
+        f"Missing: {some_of(missing, shown)}. Unexpected: {some_of(unexpected, shown)}. "
+        f"Of another shape: {some_of(shapes, shown)}."
     )
+
+
+def some_of(names: Sequence[str], shown: int) -> str:
+    """List names, and count those beyond `shown`."""
+    listed = ", ".join(names[:shown]) or "none"
+    return listed if len(names) <= shown else f"{listed} and {len(names) - shown} more"
 
 
 def download_once(url: str) -> None:
@@ -126,10 +134,28 @@ def _check_promised_hash(part: Path) -> None:
         )
 
 
-def _as_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
+def _as_float32(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.float() if value.is_floating_point() else value
+    if isinstance(value, Mapping):
+        return {name: _as_float32(inner) for name, inner in value.items()}
+    return value
 
 
-def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:5]) or "none"
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+def _holds_tensors(value: Mapping[Any, Any]) -> bool:
+    return any(
+        isinstance(inner, Tensor) or (isinstance(inner, Mapping) and _holds_tensors(inner))
+        for inner in value.values()
+    )
+
+
+def _why_unreadable(path: Path, error: Exception) -> str:
+    refused = re.search(r"GLOBAL (\S+) was not an allowed|Unsupported class (\S+)", str(error))
+    if not refused:
+        return f"weights={str(path)!r} cannot be read: {type(error).__name__}: {error}"
+    return (
+        f"weights={str(path)!r} holds Python objects ({refused[1] or refused[2]}) beside its "
+        "tensors. Unpickling those can run any code, so it is not done here. Where you trust the "
+        "file, save its tensors alone with safetensors.torch.save_file: docs/backbones.md has the "
+        "lines."
+    )

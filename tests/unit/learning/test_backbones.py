@@ -198,7 +198,9 @@ def test_a_failed_download_says_what_to_do_and_leaves_nothing(
 
 
 def test_names_that_do_not_exist_are_answered_with_those_that_do() -> None:
-    with pytest.raises(ConfigurationError, match=r"mobilenet_v3_small, .*or scratch"):
+    with pytest.raises(
+        ConfigurationError, match=r"near it are mobilenet_v2.*fast, balanced, best, scratch"
+    ):
         load_backbone("mobilnet", "DEFAULT", "cpu", seed=0)
     with pytest.raises(WeightsUnavailable, match="DEFAULT, IMAGENET1K_V1"):
         load_backbone("resnet18", "V9", "cpu", seed=0)
