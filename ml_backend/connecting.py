@@ -37,6 +37,9 @@ class Surroundings:
     connection: Connection
     now: Callable[[], datetime]
     audit_share: float  # of a project that is connected for the first time
+    # The model that made a version's order (None: the configured backbone). Raises LookupError
+    # where that is not known any more.
+    model_of: Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ def detach(around: Surroundings, project: ConnectedProject) -> Detached:
 
 
 def roll_back(around: Surroundings, project: ConnectedProject, version: str | None) -> str:
-    """Put an earlier version's order in force and hold it until the next `sync`.
+    """Put an earlier version's order in force, with its model, and hold it until the next `sync`.
 
     Without `version`, the newest superseded one that Label Studio still holds. Raises
     ConfigurationError where there is none.
@@ -130,6 +133,7 @@ def roll_back(around: Surroundings, project: ConnectedProject, version: str | No
             f"kept are: {', '.join(kept) or 'none'}"
         )
     queue.flip(wanted)
+    _take_its_model_along(around, project, wanted)
     if project.current_version:
         around.store.set_version_state(
             project.project_id, project.current_version, "superseded", around.now()
@@ -137,6 +141,17 @@ def roll_back(around: Surroundings, project: ConnectedProject, version: str | No
     around.store.set_version_state(project.project_id, wanted, "current", around.now())
     around.store.update_project(project.project_id, current_version=wanted, held=True)
     return wanted
+
+
+def _take_its_model_along(around: Surroundings, project: ConnectedProject, version: str) -> None:
+    try:
+        model = around.model_of(version)
+    except LookupError:
+        log.warning("%s: the model that made it is not known any more; none is changed", version)
+        return
+    if model != project.model:
+        note = f"back to the order of {version}"
+        around.store.switch_model(project.project_id, model, note, around.now())
 
 
 def is_ours(version: str) -> bool:

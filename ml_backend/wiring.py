@@ -99,7 +99,17 @@ def surroundings(settings: Settings, store: Store, project_id: int) -> Surroundi
         connection=Connection(client, project_id),
         now=utc_now,
         audit_share=settings.audit_share,
+        model_of=partial(_model_of, settings, project_id),
     )
+
+
+def _model_of(settings: Settings, project_id: int, version: str) -> str | None:
+    """Return the model that made a version's order. Raises LookupError."""
+    saved = find_version(results_folder(settings, project_id), version)
+    if saved is None:
+        raise LookupError(version)
+    model: str | None = load_results(saved).details.get("model")
+    return model
 
 
 def workbench_factory(

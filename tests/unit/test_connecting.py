@@ -50,6 +50,7 @@ def around(tmp_path: Path) -> Surroundings:
         connection=FakeConnection(),
         now=server.now,
         audit_share=0.0,
+        model_of=lambda _version: None,
     )
 
 
@@ -142,6 +143,7 @@ def surroundings_of(loop: Loop) -> Surroundings:
         connection=FakeConnection(),
         now=loop.now,
         audit_share=0.25,
+        model_of=lambda _version: None,
     )
 
 
