@@ -29,6 +29,9 @@ from safetensors import SafetensorError
 from ml_backend.errors import CorruptFile, UnknownModel
 from ml_backend.learning.folders import remove_folder, remove_unfinished, save_folder
 from ml_backend.learning.model_card import ModelCard, card_from_json, card_to_json
+from ml_backend.learning.model_comparison import compare
+
+__all__ = ["ModelCard", "Registry", "StoredModel", "compare", "pack_hashes", "unpack_hashes"]
 
 CARD = "model_card.json"
 WEIGHTS = "weights.safetensors"
