@@ -38,13 +38,19 @@ START, END = "<!-- fine-tuning-choices: start -->", "<!-- fine-tuning-choices: e
 
 # What each is changed in, against the defaults.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "all, rate 5e-4": {"trained": "all", "learning_rate": 5e-4},
-    "all, rate 1e-3": {"trained": "all", "learning_rate": 1e-3},
-    "all, rate 2e-4": {"trained": "all", "learning_rate": 2e-4},
-    "last stage, rate 1e-3": {"trained": "last_stage", "learning_rate": 1e-3},
-    "augment none": {"augment": "none"},
-    "augment photo": {"augment": "photo"},
+    "defaults": {},
     "no validation": {"validation_share": 0.0},
+    "last stage": {"trained": "last_stage"},
+    "rate 5e-4": {"learning_rate": 5e-4},
+    "rate 2e-4": {"learning_rate": 2e-4},
+    "rate 2e-3": {"learning_rate": 2e-3},
+    "layer decay 0.65": {"layer_decay": 0.65},
+    "layer decay 0.9": {"layer_decay": 0.9},
+    "no average": {"ema_decay": 0.0},
+    "no smoothing": {"label_smoothing": 0.0},
+    "rate 5e-4, augment none": {"learning_rate": 5e-4, "augment": "none"},
+    "rate 5e-4, augment photo": {"learning_rate": 5e-4, "augment": "photo"},
+    "rate 5e-4, no validation": {"learning_rate": 5e-4, "validation_share": 0.0},
 }
 
 
@@ -78,9 +84,7 @@ def main() -> None:
 class Stand:
     """One image set with its labeled and test pictures, and the frozen network."""
 
-    def __init__(
-        self, options: argparse.Namespace, set_name: str, seed: int, folder: Path
-    ) -> None:
+    def __init__(self, options: argparse.Namespace, set_name: str, seed: int, folder: Path) -> None:
         self.folder, self.seed = folder, seed
         self.backbone = _backbone(options)
         files = sorted((options.data / set_name).glob("*/*.jpg"))

@@ -131,7 +131,8 @@ def _recoloured(pixels_B3HW: Tensor, draws_B3: Tensor, reach: float) -> Tensor:
     mixed_BNC = torch.baddbmm(
         offset_B[:, None, None].expand(-1, 1, 3), pixels_BNC, matrix_B33.transpose(1, 2)
     )
-    return mixed_BNC.unflatten(1, pixels_B3HW.shape[2:]).permute(0, 3, 1, 2)
+    height, width = pixels_B3HW.shape[2:]
+    return mixed_BNC.view(-1, height, width, 3).permute(0, 3, 1, 2)
 
 
 def _mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -23,7 +23,10 @@ TIMEOUT = timedelta(minutes=30)  # rank 0 may be kept waiting by `give_way`
 
 @dataclass(frozen=True)
 class Distributed:
-    """This process's place among those that train together. `control` carries words, not weights."""
+    """This process's place among those that train together.
+
+    `control` carries words and flags, not weights.
+    """
 
     rank: int = 0
     world_size: int = 1
@@ -59,7 +62,7 @@ class Distributed:
             dist.destroy_process_group()
 
     def wrap(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """Make backward average the gradients over all processes, and start from rank 0's weights."""
+        """Make backward average the gradients over all processes; begin with rank 0's weights."""
         if self.world_size == 1:
             return model
         ids = [device.index or 0] if device.type == "cuda" else None

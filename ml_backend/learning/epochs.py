@@ -129,7 +129,8 @@ class Epochs:
     def judge(self, rows: NDArray[np.int64]) -> Judgement:
         """Judge the learner's weights by rows that it did not learn from, as they are embedded."""
         process, sums = self.learner.process, [0.0, 0.0]
-        mine = rows[process.rank :: process.world_size]
+        whole = _cut(rows, self.learner.recipe.batch_size * process.world_size)
+        mine = [some[process.rank :: process.world_size] for some in whole]
         for some, logits_BC in self._forward(self.learner.judged, mine):
             targets_B = self._targets(some)
             sums[0] += float(F.cross_entropy(logits_BC.double(), targets_B, reduction="sum"))
@@ -139,22 +140,26 @@ class Epochs:
 
     def features(self, rows: NDArray[np.int64]) -> Tensor:
         """Embed rows by the model as it is: (M, D), on its device."""
-        model = self.learner.model
-        return torch.cat([out for _, out in self._forward(model, rows, model.features)])
+        model, batches = self.learner.model, _cut(rows, self.learner.recipe.batch_size)
+        return torch.cat([out for _, out in self._forward(model, batches, model.features)])
 
     def _forward(
         self,
         model: PictureClassifier,
-        rows: NDArray[np.int64],
+        batches: Sequence[NDArray[np.int64]],
         call: Callable[[Tensor], Tensor] | None = None,
     ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-        """Run the centre crops through the network, in single precision as the backbone does."""
-        watch, size = Stopwatch(self.hooks.clock), self.learner.recipe.batch_size
-        batches = [rows[start : start + size] for start in range(0, len(rows), size)]
+        """Run the centre crops through the network, in single precision as the backbone does.
+
+        Every process must come with as many batches, empty ones too, for they pause together.
+        """
+        watch = Stopwatch(self.hooks.clock)
         model.eval()
         fetched = _ahead([partial(self._fetch, some) for some in batches], watch)
         for some, pixels in zip(batches, fetched, strict=True):
             self._pause(watch)
+            if len(some) == 0:
+                continue
             with torch.no_grad():
                 inputs = centred(self._moved(pixels), self.preprocessing)
                 yield some, (call or model)(inputs).float()
@@ -181,9 +186,7 @@ class Epochs:
             return Share(rows[:1], np.zeros(1, np.float32))
         return Share(mine, share_B.astype(np.float32))
 
-    def _augmented(
-        self, epoch: int, rows: NDArray[np.int64]
-    ) -> tuple[Tensor, NDArray[np.float32]]:
+    def _augmented(self, epoch: int, rows: NDArray[np.int64]) -> tuple[Tensor, NDArray[np.float32]]:
         return self._fetch(rows), draw(self.learner.recipe.seed, epoch, rows)
 
     def _fetch(self, rows: NDArray[np.int64]) -> Tensor:
@@ -250,6 +253,10 @@ class Tally:
         if np.isfinite(loss):
             self.loss += loss
             self.weight += weight
+
+
+def _cut(rows: NDArray[np.int64], length: int) -> list[NDArray[np.int64]]:
+    return [rows[start : start + length] for start in range(0, len(rows), length)]
 
 
 def _ahead(fetches: Sequence[Callable[[], T]], watch: Stopwatch) -> Iterator[T]:

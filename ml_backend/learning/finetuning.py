@@ -169,7 +169,8 @@ class _Run:
             return None
         epoch, facts = words
         learner.allocate_moments()
-        best = {f"best/{name}": tensor for name, tensor in _copied(learner.model.state_dict()).items()}
+        state = _copied(learner.model.state_dict())
+        best = {f"best/{name}": tensor for name, tensor in state.items()}
         expected = _copied(learner.tensors()) | best
         tensors = expected if found is None else found.tensors
         process.from_rank_0({name: tensors[name] for name in expected})
@@ -217,7 +218,7 @@ class _Run:
 
 def _check(labels_N: NDArray[np.int64], n_pictures: int, n_classes: int) -> None:
     if labels_N.shape != (n_pictures,) or n_pictures == 0:
-        raise ValueError(f"labels_N has shape {labels_N.shape}: expected ({n_pictures},), not empty")
+        raise ValueError(f"labels_N has shape {labels_N.shape}: expected ({n_pictures},), above 0")
     if not 0 <= labels_N.min() <= labels_N.max() < n_classes:
         raise ValueError(
             f"labels_N spans {labels_N.min()}..{labels_N.max()}: expected 0..{n_classes - 1}"

@@ -44,7 +44,7 @@ class Learner:
 
     def __post_init__(self) -> None:
         """Move the model to its device and prepare what trains it."""
-        self.model.to(self.device, memory_format=torch.channels_last)
+        self.model.to(self.device).to(memory_format=torch.channels_last)
         groups = self.model.choose_trained(self.recipe)
         fused = self.device.type in ("cpu", "cuda")
         self.optimizer = torch.optim.AdamW(groups, lr=self.recipe.learning_rate, fused=fused)
@@ -82,7 +82,8 @@ class Learner:
             reduction="none", label_smoothing=self.recipe.label_smoothing,
         )  # fmt: skip
         # DDP divides the sum of the gradients by the number of processes.
-        ((losses_B * weights_B).sum() * self.process.world_size).backward()
+        loss = (losses_B * weights_B).sum() * self.process.world_size
+        loss.backward()  # type: ignore[no-untyped-call]
         self._apply()
         return losses_B.detach()
 
@@ -161,7 +162,12 @@ class Learner:
                 "finite numbers; try a lower learning_rate"
             )
 
-    def _approach(self, averages: list[Tensor], currents: list[Tensor], _n: object) -> None:
+    def _approach(
+        self,
+        averages: tuple[Tensor, ...] | list[Tensor],
+        currents: tuple[Tensor, ...] | list[Tensor],
+        _n: object,
+    ) -> None:
         """Move the averages towards the weights: far at first, or they would hold on to the start.
 
         The share follows the steps, min(decay, (1 + n) / (10 + n)), as in TensorFlow's.

@@ -29,7 +29,7 @@ class PictureClassifier(nn.Module):
         super().__init__()
         self.network = network
         # Not initialised by torch, which would draw from its global random state.
-        self.linear = nn.utils.skip_init(nn.Linear, dim, n_classes)
+        self.linear = nn.utils.skip_init(nn.Linear, dim, n_classes)  # type: ignore[no-untyped-call]
         nn.init.zeros_(self.linear.weight)
         nn.init.zeros_(self.linear.bias)
         self.register_buffer("centre_D", torch.zeros(dim))
@@ -48,7 +48,8 @@ class PictureClassifier(nn.Module):
             try:
                 network.load_state_dict(dict(start), strict=True)
             except RuntimeError as error:
-                raise CorruptFile(f"start is not a state of {backbone.architecture}: {error}") from error
+                name = backbone.architecture
+                raise CorruptFile(f"start is not a state of {name}: {error}") from error
         return cls(network, backbone.dim, n_classes)
 
     def features(self, inputs: Tensor) -> Tensor:
@@ -75,7 +76,7 @@ class PictureClassifier(nn.Module):
         return parameter_groups(chosen, self.linear, recipe)
 
     def train(self, mode: bool = True) -> PictureClassifier:
-        """Switch to training, but for frozen parts: they keep their statistics, and drop nothing."""
+        """Switch to training, but for frozen parts: they keep statistics, and drop nothing."""
         super().train(mode)
         for module in self.network.modules() if mode else ():
             parameters = list(module.parameters())

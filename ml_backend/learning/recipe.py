@@ -39,7 +39,7 @@ class Recipe:
     trained: Trained = "all"
     epochs: int = 12
     batch_size: int = 32
-    learning_rate: float = 5e-4
+    learning_rate: float = 1e-3
     layer_decay: float = 0.8
     weight_decay: float = 0.02
     warmup_share: float = 0.1

@@ -24,7 +24,7 @@ QUICK = Recipe(
 )
 
 
-def tiny_backbone() -> Backbone:
+def tiny_backbone(dropout: float = 0.1) -> Backbone:
     """Two blocks, a norm and a dropout; 20 px in, 16 seen, 6 features out. Always the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -33,7 +33,7 @@ def tiny_backbone() -> Backbone:
             nn.BatchNorm2d(4),
             nn.ReLU(),
             nn.Conv2d(4, 6, 3, stride=2),
-            nn.Dropout(0.1),
+            nn.Dropout(dropout),
             nn.AdaptiveAvgPool2d(1),
         )
     network = network.eval().requires_grad_(False).to(memory_format=torch.channels_last)

@@ -41,7 +41,9 @@ def test_a_picture_is_shown_alike_in_any_batch(kind: Augment) -> None:
 
 def test_no_augmentation_is_what_the_backbone_sees() -> None:
     pixels = pictures(2)
-    assert torch.equal(shown(pixels, draw(0, 1, np.arange(2)), "none", PLAIN), centred(pixels, PLAIN))
+    assert torch.equal(
+        shown(pixels, draw(0, 1, np.arange(2)), "none", PLAIN), centred(pixels, PLAIN)
+    )
     assert torch.equal(centred(pixels, PLAIN)[1, 2] * 255, pixels[1, 2:18, 2:18, 2].float())
 
 

@@ -126,7 +126,9 @@ def test_checkpoints_hold_safetensors_and_json_and_two_epochs(
     tune()
     files = {str(f.relative_to(tmp_path / "run")) for f in (tmp_path / "run").rglob("*.*")}
     assert files == {
-        f"epoch-0000{epoch}/{name}" for epoch in (2, 3) for name in ("card.json", "tensors.safetensors")
+        f"epoch-0000{epoch}/{name}"
+        for epoch in (2, 3)
+        for name in ("card.json", "tensors.safetensors")
     }
 
 
@@ -221,7 +223,7 @@ def test_losses_that_are_no_numbers_end_the_run_with_the_reason(
     with torch.no_grad():
         backbone.network[0].bias.fill_(float("nan"))  # type: ignore[index,union-attr]
     recipe = replace(QUICK, freeze_norm=True, epochs=5)
-    with pytest.raises(TrainingDiverged, match="5 steps in a row.*lower learning_rate"):
+    with pytest.raises(TrainingDiverged, match=r"5 steps in a row.*lower learning_rate"):
         fine_tune(backbone, pictures, LABELS_N, 3, recipe, tmp_path / "run")
 
 
@@ -245,7 +247,16 @@ def test_a_network_that_cannot_learn_is_refused_before_anything_is_done(
     assert tuned.history[-1]["val_accuracy"] > 0.9
 
 
-@pytest.mark.parametrize("options", [{"augment": "photo"}, {"class_balance": "loss"}, {"class_balance": "sampler"}, {"ema_decay": 0.0, "clip_norm": 0.0}, {"augment": "overhead", "batch_size": 1}])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"augment": "photo"},
+        {"class_balance": "loss"},
+        {"class_balance": "sampler"},
+        {"ema_decay": 0.0, "clip_norm": 0.0},
+        {"augment": "overhead", "batch_size": 1},
+    ],
+)
 def test_every_setting_comes_to_finite_losses(
     tune: Callable[..., FineTuned], options: dict[str, Any]
 ) -> None:

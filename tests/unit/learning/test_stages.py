@@ -74,5 +74,5 @@ def test_groups_hold_all_that_learns_and_vectors_are_not_decayed() -> None:
 def test_the_head_alone_needs_no_block_and_a_network_without_weights_has_none() -> None:
     nothing = nn.Flatten()
     assert trained_blocks(nothing, Recipe(trained="head")) == []
-    with pytest.raises(ConfigurationError, match="trained='all'.*expected head"):
+    with pytest.raises(ConfigurationError, match=r"trained='all'.*expected head"):
         trained_blocks(nothing, Recipe(trained="all"))
