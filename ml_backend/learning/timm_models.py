@@ -47,7 +47,9 @@ def build(architecture: str, options: Mapping[str, Any], *, pretrained: bool = F
         )
     except Exception as error:  # no such tag, no weights, no internet: timm raises many kinds
         kind = WeightsUnavailable if pretrained else ConfigurationError
-        raise kind(f"backbone={architecture!r}: {_first_line(error)}. {WHAT_TO_DO}") from error
+        raise kind(
+            f"backbone={architecture!r}: {_first_line(error).rstrip('.')}. {WHAT_TO_DO}"
+        ) from error
     return network
 
 
