@@ -11,7 +11,8 @@ from ml_backend import wiring
 from ml_backend.backbone_shelf import Backbones, registry_of
 from ml_backend.errors import ConfigurationError
 from ml_backend.jobs.store import ConnectedProject, ModelRecord, Store
-from ml_backend.learning.model_card import ModelCard, compare
+from ml_backend.learning.model_card import ModelCard
+from ml_backend.learning.model_comparison import compare
 from ml_backend.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class ModelDesk:
 
     def compare(self, first: str, second: str) -> dict[str, Any]:
         """Put two cards side by side. Raises UnknownModel, CorruptFile."""
-        cards = [self._registry.card(self._named(name)) for name in (first, second)]
-        return compare(*cards)
+        one, other = (self._registry.card(self._named(name)) for name in (first, second))
+        return compare(one, other)
 
     def before(self) -> str:
         """Name the model that was in force before. Raises ConfigurationError where none was."""

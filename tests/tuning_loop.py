@@ -154,9 +154,7 @@ class TuningLoop(Loop):
         """Ask for a fine-tune, or take the open one, and work on it; return how it ended."""
         record = self.store.ask_fine_tune(self.project_id, "test", self.now())
         stopping = stopping or threading.Event()
-        with held_fine_tune(
-            self.store, record.fine_tune_id, OWNER, self.now, stopping
-        ) as held:
+        with held_fine_tune(self.store, record.fine_tune_id, OWNER, self.now, stopping) as held:
             return run_fine_tune(self.tuning_bench(held))
 
     def outcome(self) -> dict[str, Any]:

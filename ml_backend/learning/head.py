@@ -231,7 +231,7 @@ def _logits_out_of_fold(
 ) -> NDArray[np.float64]:
     """Score each label by a head that was fitted without it; -inf for classes that it never saw."""
     logits_MK = np.full((len(targets_M), n_seen), -np.inf)
-    fold_M = _stratified_folds(targets_M, seed)
+    fold_M = stratified_folds(targets_M, seed, FOLDS)
     for fold in range(FOLDS):
         held_out_M = fold_M == fold
         kept_MD, kept_M = embeddings_MD[~held_out_M], targets_M[~held_out_M]
@@ -242,12 +242,12 @@ def _logits_out_of_fold(
     return logits_MK
 
 
-def _stratified_folds(targets_M: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Deal each class out over the folds, going on where the class before it ended."""
+def stratified_folds(targets_M: NDArray[np.int64], seed: int, n_folds: int) -> NDArray[np.int64]:
+    """Deal each class out over folds 0 to n_folds - 1, going on where the class before ended."""
     shuffled = np.random.default_rng(seed).permutation(len(targets_M))
     by_class = shuffled[np.argsort(targets_M[shuffled], kind="stable")]
     fold_M = np.empty(len(targets_M), np.int64)
-    fold_M[by_class] = np.arange(len(targets_M)) % FOLDS
+    fold_M[by_class] = np.arange(len(targets_M)) % n_folds
     return fold_M
 
 

@@ -147,10 +147,13 @@ def compare(shell: Shell, project_id: int, first: str, second: str, as_json: boo
     if as_json:
         print_json(compared)
         return
-    table = Table("", escape(first), escape(second), box=None, pad_edge=False)
-    for name, (left, right) in compared.items():
-        table.add_row(name.replace("_", " "), escape(str(left)), escape(str(right)))
+    table = Table("", *map(escape, compared["names"]), box=None, pad_edge=False)
+    for row in compared["rows"]:
+        style = "bold" if row["differs"] else None
+        table.add_row(*(escape(row[name]) for name in ("what", "a", "b")), style=style)
     stdout.print(table)
+    for warning in compared["warnings"]:
+        stdout.print(f"[yellow]{escape(warning)}[/]")
 
 
 @models.command()

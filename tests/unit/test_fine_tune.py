@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ml_backend import fine_tune
 from ml_backend.jobs.held_fine_tune import held_fine_tune
 from ml_backend.learning.epochs import Epochs
+from ml_backend.learning.pictures import Pictures
 from ml_backend.learning.registry import unpack_hashes
 from ml_backend.steps.examples import gather
 from tests.tuning_loop import OWNER, RECIPE, TuningLoop
@@ -132,10 +134,9 @@ def test_a_stopped_fine_tune_goes_on_to_exactly_the_same_model(tmp_path: Path) -
     assert keys[0] == keys[1]
 
 
-def stopped_after(epochs: int, stopping: threading.Event) -> Any:
-    """Make `stopping` set once so many epochs have been learned, as SIGTERM would."""
-    patch = pytest.MonkeyPatch.context()
-    inside = patch.__enter__()
+@contextmanager
+def stopped_after(epochs: int, stopping: threading.Event) -> Iterator[None]:
+    """Set `stopping` once so many epochs have been learned, as SIGTERM would."""
     learn, done = Epochs.learn, []
 
     def counted(self: Epochs, *arguments: Any) -> Any:
@@ -144,21 +145,9 @@ def stopped_after(epochs: int, stopping: threading.Event) -> Any:
         done.append(1)
         return learn(self, *arguments)
 
-    inside.setattr(Epochs, "learn", counted)
-    return _closing(patch)
-
-
-class _closing:  # noqa: N801 - reads as a verb where it is used
-    """Ends a patch with its block."""
-
-    def __init__(self, patch: Any) -> None:
-        self.patch = patch
-
-    def __enter__(self) -> None:
-        """Start."""
-
-    def __exit__(self, *error: object) -> None:
-        self.patch.__exit__(*error)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Epochs, "learn", counted)
+        yield
 
 
 def test_a_cancelled_fine_tune_ends_and_leaves_no_model(tmp_path: Path) -> None:
@@ -169,9 +158,7 @@ def test_a_cancelled_fine_tune_ends_and_leaves_no_model(tmp_path: Path) -> None:
     ) as held:
         loop.store.cancel_fine_tune(1, loop.now())
         held.renew()  # as it does every two seconds
-        from ml_backend.fine_tune import run_fine_tune
-
-        assert run_fine_tune(loop.tuning_bench(held)) == "cancelled"
+        assert fine_tune.run_fine_tune(loop.tuning_bench(held)) == "cancelled"
     assert loop.store.fine_tunes(1)[0].state == "cancelled"
     assert loop.registry.names() == []
     assert loop.model() is None
@@ -191,15 +178,15 @@ def test_one_class_alone_cannot_be_learned_and_says_so(tmp_path: Path) -> None:
 
 
 def test_without_a_holdout_cross_validation_decides(tmp_path: Path) -> None:
-    loop = TuningLoop(tmp_path, recipe=replace(RECIPE, epochs=10))
-    loop.server.add_tasks(110)
+    loop = TuningLoop(tmp_path)
+    loop.server.add_tasks(140)
     loop.ask("connect")
     loop.run()
-    loop.label_all_but(10)
+    loop.label_all_but(20)
     assert loop.fine_tune() == "promoted", loop.outcome()
     verdict = loop.outcome()["verdict"]
     assert verdict["decided_by"] == "cross-validation"
-    assert verdict["cross_validation"]["n"] == 100
+    assert verdict["cross_validation"]["n"] == 120
 
 
 def test_held_out_images_never_reach_the_network_in_training(
@@ -247,8 +234,6 @@ def test_held_out_images_never_reach_the_network_in_training(
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     """Every content hash that the data loader reads a picture of."""
-    from ml_backend.learning.pictures import Pictures
-
     seen: set[str] = set()
     read = Pictures.rows
 
@@ -260,28 +245,25 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
     return seen
 
 
-def test_a_fine_tune_that_died_after_registering_is_ended_without_training_again(
-    promoted: Any,
+def test_one_that_died_after_registering_is_ended_without_training_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record = promoted.store.fine_tunes(1)[0]
-    names = promoted.registry.names()
-    bench = _bench_of(promoted, record.fine_tune_id)
-    from ml_backend.fine_tune import _registered
+    loop = labeled_loop(tmp_path, n=60, recipe=replace(RECIPE, epochs=1))
 
-    card = _registered(bench)
-    assert card is None or card.name in names
+    def die(*_arguments: Any) -> None:
+        raise KeyboardInterrupt
 
-
-def _bench_of(loop: TuningLoop, fine_tune_id: int) -> Any:
-    from ml_backend.jobs.held_fine_tune import HeldFineTune
-
-    record = loop.store.fine_tune(fine_tune_id)
-    return loop.tuning_bench(
-        HeldFineTune(loop.store, record, OWNER, loop.now, threading.Event())
-    )
+    with monkeypatch.context() as patch:
+        patch.setattr(fine_tune, "_end", die)
+        with pytest.raises(KeyboardInterrupt):
+            loop.fine_tune()
+    names = loop.registry.names()
+    with monkeypatch.context() as patch:
+        patch.setattr(Epochs, "learn", die)
+        assert loop.fine_tune() in ("promoted", "refused")
+    assert loop.registry.names() == names
 
 
 def test_the_folder_of_a_fine_tune_goes_with_it(promoted: Any) -> None:
     left = promoted.folder / "fine-tunes"
-    assert not left.exists() or not list(left.iterdir())
-    shutil.rmtree(left, ignore_errors=True)
+    assert list(left.iterdir()) == []
