@@ -53,10 +53,13 @@ def slow_loop(
 
 
 def _start_process(fine_tune_id: int) -> Process:
-    """Run the fine-tune in a process of its own, with this one's settings and at low priority."""
+    """Run the fine-tune in a process of its own, with this one's settings.
+
+    In this one's process group: what ends the trainer from a terminal ends it, too.
+    """
     command = [sys.executable, "-m", "scripts.active_labeler", "fine-tune"]
     command += ["--run", str(fine_tune_id)]
-    return subprocess.Popen(command, start_new_session=True)  # noqa: S603 - our own words
+    return subprocess.Popen(command)  # noqa: S603 - our own words
 
 
 def tuning_bench(
