@@ -171,7 +171,11 @@ class MlflowTracker:
 
         settings = {name: card.get(name) for name in ("kind", "parent", "seed")}
         settings |= card.get("recipe") or {}
-        params = [Param(_mlflow_name(name), str(value)[:500]) for name, value in settings.items()]
+        params = [
+            Param(_mlflow_name(name), str(value)[:500])
+            for name, value in settings.items()
+            if value is not None
+        ]
         said = {"model": card.get("name"), "verdict": (card.get("verdict") or {}).get("reason")}
         tags = [RunTag(key, str(text)[:_MLFLOW_TAG_LENGTH]) for key, text in said.items() if text]
         self._client.log_batch(self._run(), params=params[:100], tags=tags, synchronous=True)
@@ -188,6 +192,7 @@ def _mlflow_client(tracking_uri: str) -> Any:
         raise _not_installed("MLflow", "mlflow") from error
     environment_variables.MLFLOW_DISABLE_TELEMETRY.set(True)
     set_telemetry_client()  # reads the line above; nothing has been sent before the first call
+    environment_variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.set(True)
     environment_variables.MLFLOW_HTTP_REQUEST_TIMEOUT.set(REQUEST_TIMEOUT_S)
     environment_variables.MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)
     return MlflowClient(tracking_uri=tracking_uri)
