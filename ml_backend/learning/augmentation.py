@@ -116,7 +116,7 @@ def _placements(draws: Tensor, ranges: Ranges) -> Tensor:
 
 
 def _grid(placements_B23: Tensor, crop_px: int) -> Tensor:
-    """Say where each pixel of a crop comes from: (B, P, P, 2). affine_grid, in a third of the time."""
+    """Say where each pixel of a crop comes from: (B, P, P, 2). As affine_grid, but thrice as fast."""
     steps_P = (2 * torch.arange(crop_px, device=placements_B23.device) + 1) / crop_px - 1
     along_x, along_y, offset = placements_B23[:, None, None].unbind(dim=4)
     return torch.addcmul(

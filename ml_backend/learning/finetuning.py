@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -251,14 +252,17 @@ def _fingerprint(
 
 
 def _is_best(history: list[dict[str, Any]], judged: Judgement | None) -> bool:
-    """Compare by validation loss, which says more than accuracy where rows are few.
+    """Tell whether no epoch before was more accurate on the validation rows.
 
-    Without validation rows the last epoch is as good as any.
+    Not by their loss: it rises again as the classifier becomes too sure of itself, while the
+    features, which are what stays, still get better (docs/fine-tuning.md). Of equally good epochs
+    the last counts, for the same reason. Without validation rows the last is as good as any.
     """
     if judged is None:
         return True
-    losses = [row["val_loss"] for row in history]
-    return not losses or judged.loss < min(losses)  # a NaN is never below
+    if not math.isfinite(judged.loss):
+        return False
+    return all(judged.accuracy >= row["val_accuracy"] for row in history)
 
 
 def _judged(row: Mapping[str, Any]) -> Judgement | None:

@@ -180,11 +180,12 @@ def test_it_begins_from_other_weights_where_they_are_given(tune: Callable[..., F
 
 
 def test_it_stops_early_and_returns_the_best_weights(tune: Callable[..., FineTuned]) -> None:
-    wild = replace(QUICK, epochs=30, learning_rate=0.5, patience=2, warmup_share=0.0)
-    tuned = tune(wild)
-    assert len(tuned.history) == tuned.best_epoch + 2 < 30
-    losses = [row["val_loss"] for row in tuned.history]
-    assert losses[tuned.best_epoch - 1] == min(losses)
+    recipe = replace(QUICK, epochs=60, patience=2, validation_share=0.5, learning_rate=0.05)
+    nothing_to_learn = np.random.default_rng(0).integers(0, 3, 30)
+    tuned = tune(recipe, labels_N=nothing_to_learn)
+    assert len(tuned.history) == tuned.best_epoch + 2 < 60
+    accuracies = [row["val_accuracy"] for row in tuned.history]
+    assert accuracies[tuned.best_epoch - 1] == max(accuracies) > accuracies[-1]
 
 
 def test_without_rows_to_judge_by_the_last_epoch_counts(tune: Callable[..., FineTuned]) -> None:
