@@ -68,14 +68,12 @@ def shown(
     if ranges == KINDS["none"]:
         return centred(pixels_BSS3, preprocessing)
     draws = torch.from_numpy(draws_BK).to(pixels_BSS3.device)
-    crop = preprocessing.crop_px
-    grid = F.affine_grid(
-        _placements(draws, ranges), [len(draws), 3, crop, crop], align_corners=False
-    )
     cut = F.grid_sample(
-        pixels_BSS3.permute(0, 3, 1, 2).float(), grid, padding_mode="reflection",
+        pixels_BSS3.permute(0, 3, 1, 2).float(),
+        _grid(_placements(draws, ranges), preprocessing.crop_px),
+        padding_mode="reflection",
         align_corners=False,
-    )  # fmt: skip
+    )
     if ranges.colour:
         cut = _recoloured(cut, draws[:, 5:8], ranges.colour)
     return normalised(cut, preprocessing)
@@ -90,8 +88,13 @@ def centred(pixels_BSS3: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def normalised(pixels_BCHW: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Normalise, and lay out in memory as convolutions like it."""
-    inputs = preprocessing.normalise(pixels_BCHW)
+    """Normalise in one pass, and lay out in memory as convolutions like it.
+
+    The same as `Preprocessing.normalise` but for the last bits of a float.
+    """
+    std = torch.tensor(preprocessing.std, device=pixels_BCHW.device).view(-1, 1, 1)
+    mean = torch.tensor(preprocessing.mean, device=pixels_BCHW.device).view(-1, 1, 1)
+    inputs = torch.addcmul(-mean / std, pixels_BCHW.float(), 1 / (255 * std))
     return inputs.contiguous(memory_format=torch.channels_last)
 
 
@@ -110,6 +113,15 @@ def _placements(draws: Tensor, ranges: Ranges) -> Tensor:
     across = torch.stack([width * cos.round() * sign, -width * sin.round(), centre_x], dim=1)
     down = torch.stack([height * sin.round() * sign, height * cos.round(), centre_y], dim=1)
     return torch.stack([across, down], dim=1)
+
+
+def _grid(placements_B23: Tensor, crop_px: int) -> Tensor:
+    """Say where each pixel of a crop comes from: (B, P, P, 2). As affine_grid, but thrice as fast."""
+    steps_P = (2 * torch.arange(crop_px, device=placements_B23.device) + 1) / crop_px - 1
+    along_x, along_y, offset = placements_B23[:, None, None].unbind(dim=4)
+    return torch.addcmul(
+        along_y * steps_P[None, :, None, None] + offset, along_x, steps_P[None, None, :, None]
+    )
 
 
 def _recoloured(pixels_B3HW: Tensor, draws_B3: Tensor, reach: float) -> Tensor:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -198,7 +199,7 @@ class _Run:
         row["val_loss"] = judged.loss if judged else None
         row["val_accuracy"] = judged.accuracy if judged else None
         self.epochs.last = judged
-        if _is_best(course.history, judged):
+        if _is_best(course.history, judged, len(self.validating)):
             course.best_epoch = course.epoch
             course.best = _copied(self.epochs.learner.judged.state_dict())
         course.history.append(row)
@@ -250,15 +251,28 @@ def _fingerprint(
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _is_best(history: list[dict[str, Any]], judged: Judgement | None) -> bool:
-    """Compare by validation loss, which says more than accuracy where rows are few.
+def _is_best(history: list[dict[str, Any]], judged: Judgement | None, n_rows: int) -> bool:
+    """Tell whether this epoch's weights are to be kept: the last one that is not tellably worse.
 
-    Without validation rows the last epoch is as good as any.
+    Features go on getting better while a few dozen rows say little about it; and accuracy counts,
+    not loss, which rises again as the classifier becomes too sure of itself
+    (docs/fine-tuning.md). Without validation rows the last epoch is as good as any.
     """
     if judged is None:
         return True
-    losses = [row["val_loss"] for row in history]
-    return not losses or judged.loss < min(losses)  # a NaN is never below
+    if not math.isfinite(judged.loss):
+        return False
+    highest = max([row["val_accuracy"] for row in history], default=0.0)
+    return not tellably_worse(judged.accuracy, highest, n_rows)
+
+
+def tellably_worse(accuracy: float, highest: float, n_rows: int) -> bool:
+    """Tell whether an accuracy on n rows is below another by more than its standard error.
+
+    The error is that of Laplace's estimate, for 30 right of 30 is not certain either.
+    """
+    share = (highest * n_rows + 1) / (n_rows + 2)
+    return accuracy < highest - math.sqrt(share * (1 - share) / n_rows)
 
 
 def _judged(row: Mapping[str, Any]) -> Judgement | None:

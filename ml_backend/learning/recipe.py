@@ -27,7 +27,7 @@ class Recipe:
         twelve blocks, as ViT-B has, for which such values are published (BEiT: 0.65).
     warmup_share: of all steps; then a cosine down to zero.
     ema_decay: 0 switches the averaging of weights off; it sets in gradually.
-    patience: epochs without a lower validation loss until the end; 0 never ends early.
+    patience: so many epochs tellably below the best validation accuracy end the run; 0: never.
     clip_norm: the gradient's largest length; 0 does not clip.
     class_balance: "loss" weighs rare classes up, "sampler" shows them more often; both by the
         square root of the counts, for full balance repeats a handful of pictures all day.
@@ -51,7 +51,7 @@ class Recipe:
     augment: Augment = "light"
     amp: Amp = "auto"
     freeze_norm: bool = True
-    validation_share: float = 0.15
+    validation_share: float = 0.1
     seed: int = 0
 
     def __post_init__(self) -> None:

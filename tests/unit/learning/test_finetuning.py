@@ -15,7 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from ml_backend.errors import Cancelled, ConfigurationError, CorruptFile, TrainingDiverged
-from ml_backend.learning.finetuning import FineTuned, Progress, Recipe, fine_tune
+from ml_backend.learning.finetuning import (
+    FineTuned,
+    Progress,
+    Recipe,
+    fine_tune,
+    tellably_worse,
+)
 from ml_backend.learning.pictures import Pictures
 from tests.unit.learning.small_training import QUICK, tiny_backbone, training_set
 
@@ -180,11 +186,21 @@ def test_it_begins_from_other_weights_where_they_are_given(tune: Callable[..., F
 
 
 def test_it_stops_early_and_returns_the_best_weights(tune: Callable[..., FineTuned]) -> None:
-    wild = replace(QUICK, epochs=30, learning_rate=0.5, patience=2, warmup_share=0.0)
-    tuned = tune(wild)
-    assert len(tuned.history) == tuned.best_epoch + 2 < 30
-    losses = [row["val_loss"] for row in tuned.history]
-    assert losses[tuned.best_epoch - 1] == min(losses)
+    recipe = replace(QUICK, epochs=60, patience=2, validation_share=0.5, learning_rate=0.05)
+    nothing_to_learn = np.random.default_rng(0).integers(0, 3, 30)
+    tuned = tune(recipe, labels_N=nothing_to_learn)
+    assert len(tuned.history) == tuned.best_epoch + 2 < 60
+    accuracies = [row["val_accuracy"] for row in tuned.history]
+    best = accuracies[tuned.best_epoch - 1]
+    assert max(accuracies[-2:]) < best <= max(accuracies) < best + 0.15
+
+
+def test_a_few_rows_fewer_right_of_thirty_are_not_tellably_worse() -> None:
+    # 24 of 30: (24 + 1) / (30 + 2) = 0.78, standard error 0.073, which is 2.2 rows.
+    assert not tellably_worse(22 / 30, 24 / 30, 30)
+    assert tellably_worse(21 / 30, 24 / 30, 30)
+    assert tellably_worse(2200 / 3000, 2400 / 3000, 3000)
+    assert not tellably_worse(29.5 / 30, 1.0, 30)
 
 
 def test_without_rows_to_judge_by_the_last_epoch_counts(tune: Callable[..., FineTuned]) -> None:
