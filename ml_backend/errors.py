@@ -13,6 +13,7 @@
     │   └── PublishMismatch             what was written is not what Label Studio holds
     ├── ImageUnreadable               one image; carries a reason for people; never stops a round
     ├── CorruptFile                   a file of ours that cannot be what was written
+    ├── ExportFailed                  a model cannot be exported, or then answers otherwise
     ├── ProjectNotConnected           no such project here: `connect` comes first
     └── LeaseLost                     another trainer has taken the project over
 
@@ -70,6 +71,10 @@ class ImageUnreadable(ActiveLabelerError):
 
 class CorruptFile(ActiveLabelerError):
     """A file of ours does not hold what its format promises."""
+
+
+class ExportFailed(ActiveLabelerError):
+    """A model cannot be exported, or its file gives other probabilities than it does itself."""
 
 
 class ProjectNotConnected(ActiveLabelerError):
