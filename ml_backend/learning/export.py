@@ -136,8 +136,8 @@ def export_model(
         text = Path(folder) / "card"
         text.write_text(json.dumps(card, indent=1), "utf-8")
         part.replace(file)
-        text.replace(file.with_suffix(".json"))
-    return Exported(file, file.with_suffix(".json"), format, difference, len(compared))
+        text.replace(file.with_name(f"{file.name}.json"))
+    return Exported(file, file.with_name(f"{file.name}.json"), format, difference, len(compared))
 
 
 def _card(

@@ -85,7 +85,7 @@ def test_a_file_answers_as_the_model_for_any_number_of_pictures(
     assert np.allclose(answers.sum(axis=1), 1, atol=1e-5)
     assert np.allclose(answers[:, 2], 1 / 13, atol=1e-6)  # (0 + 1) / (9 labels + 4 classes)
     files = sorted(path.name for path in tmp_path.iterdir())
-    assert files == sorted([exported.file.name, "model.json"])
+    assert files == sorted([exported.file.name, f"{exported.file.name}.json"])
 
 
 @pytest.mark.slow
@@ -110,7 +110,7 @@ def test_a_network_trained_from_scratch_is_exported(format: str, tmp_path: Path)
     backbone = train_scratch_backbone(pictures, tmp_path / "scratch", "cpu", seed=0)
     target = tmp_path / "out" / f"mine{export.SUFFIXES[format]}"
     exported = export_model(backbone, head_of(backbone.dim), CLASSES, target, format)
-    assert (exported.file, exported.card_file) == (target, tmp_path / "out" / "mine.json")
+    assert (exported.file, exported.card_file) == (target, target.with_name(f"{target.name}.json"))
 
 
 def test_the_card_says_what_comes_in_and_out(tmp_path: Path) -> None:
