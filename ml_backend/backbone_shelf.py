@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_backend.errors import ImageUnreadable
 from ml_backend.jobs.store import ConnectedProject, Store
+from ml_backend.learning.registry import Registry, unpack_hashes
 from ml_backend.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,10 +31,16 @@ class Backbones:
         self._settings = settings
         self._lock = threading.Lock()
         self._loaded: dict[int | None, Backbone] = {}
+        self._fine_tuned: dict[tuple[int, str], tuple[Backbone, frozenset[str]]] = {}
         self._caches: dict[str, EmbeddingCache] = {}
 
-    def of(self, project_id: int, images: Callable[[], Any]) -> Backbone:
-        """Return the project's backbone; `images` yields pictures to train `scratch` on."""
+    def of(self, project_id: int, images: Callable[[], Any], model: str | None = None) -> Backbone:
+        """Return the project's backbone: a fine-tuned model, or None for the configured one.
+
+        `images` yields pictures to train `scratch` on.
+        """
+        if model is not None:
+            return self.fine_tuned(project_id, model)[0]
         scratch = self._settings.backbone == "scratch"
         shelf = project_id if scratch else None
         with self._lock:
@@ -42,6 +49,34 @@ class Backbones:
             elif shelf not in self._loaded:
                 self._loaded[shelf] = self._scratch(project_id, images)
             return self._loaded[shelf]
+
+    def fine_tuned(self, project_id: int, model: str) -> tuple[Backbone, frozenset[str]]:
+        """Return a model of the registry, and the content hashes of what it was trained on.
+
+        Raises CorruptFile, UnknownModel.
+        """
+        from ml_backend.learning.stored_networks import backbone_of
+
+        with self._lock:
+            key = (project_id, model)
+            if key not in self._fine_tuned:
+                stored = registry_of(self._settings, project_id).load(model)
+                backbone = backbone_of(stored, self._settings.device)
+                learned_from = frozenset(unpack_hashes(stored.arrays["learned_from"]))
+                # One a project: those before it are as many as there were promotions.
+                self._fine_tuned = {k: v for k, v in self._fine_tuned.items() if k[0] != project_id}
+                self._fine_tuned[key] = (backbone, learned_from)
+            return self._fine_tuned[key]
+
+    def learned_from(self, project_id: int, model: str | None) -> frozenset[str]:
+        """Return the content hashes of what a model's network was fine-tuned on."""
+        return frozenset() if model is None else self.fine_tuned(project_id, model)[1]
+
+    def has_gpu(self) -> bool:
+        """Tell whether networks run on a GPU here."""
+        from ml_backend.learning.backbones import choose_device
+
+        return choose_device(self._settings.device).type == "cuda"
 
     def warm_up(self) -> None:
         """Load beforehand what the first round would wait for. Raises WeightsUnavailable."""
@@ -88,6 +123,11 @@ class Backbones:
         if folder.is_dir():
             return load_scratch_backbone(folder, device)
         return train_scratch_backbone(images(), folder, device, seed=self._settings.seed)
+
+
+def registry_of(settings: Settings, project_id: int) -> Registry:
+    """Return where a project's models are kept."""
+    return Registry(settings.model_dir / "projects" / str(project_id) / "models")
 
 
 def pictures(

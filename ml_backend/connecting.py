@@ -36,6 +36,10 @@ class Surroundings:
     queue_of: Callable[..., LabelingQueue]  # from a ChoiceControl
     connection: Connection
     now: Callable[[], datetime]
+    audit_share: float  # of a project that is connected for the first time
+    # The model that made a version's order (None: the configured backbone). Raises LookupError
+    # where that is not known any more.
+    model_of: Callable[[str], str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,9 @@ def connect(around: Surroundings, backend_url: str, control_name: str | None) ->
         current_version=before.current_version if before else None,
         held=before.held if before else False,
         connected_at=before.connected_at if before else around.now(),
+        # Kept: images that a model was trained on must not come into the holdout.
+        audit_share=before.audit_share if before else around.audit_share,
+        model=before.model if before else None,
     )
     # Label Studio calls the backend while it is being registered: it must be known by then.
     around.store.save_project(project)
@@ -107,7 +114,7 @@ def detach(around: Surroundings, project: ConnectedProject) -> Detached:
 
 
 def roll_back(around: Surroundings, project: ConnectedProject, version: str | None) -> str:
-    """Put an earlier version's order in force and hold it until the next `sync`.
+    """Put an earlier version's order in force, with its model, and hold it until the next `sync`.
 
     Without `version`, the newest superseded one that Label Studio still holds. Raises
     ConfigurationError where there is none.
@@ -126,6 +133,7 @@ def roll_back(around: Surroundings, project: ConnectedProject, version: str | No
             f"kept are: {', '.join(kept) or 'none'}"
         )
     queue.flip(wanted)
+    _take_its_model_along(around, project, wanted)
     if project.current_version:
         around.store.set_version_state(
             project.project_id, project.current_version, "superseded", around.now()
@@ -133,6 +141,17 @@ def roll_back(around: Surroundings, project: ConnectedProject, version: str | No
     around.store.set_version_state(project.project_id, wanted, "current", around.now())
     around.store.update_project(project.project_id, current_version=wanted, held=True)
     return wanted
+
+
+def _take_its_model_along(around: Surroundings, project: ConnectedProject, version: str) -> None:
+    try:
+        model = around.model_of(version)
+    except LookupError:
+        log.warning("%s: the model that made it is not known any more; none is changed", version)
+        return
+    if model != project.model:
+        note = f"back to the order of {version}"
+        around.store.switch_model(project.project_id, model, note, around.now())
 
 
 def is_ours(version: str) -> bool:

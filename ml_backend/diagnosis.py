@@ -33,6 +33,8 @@ def diagnose(
     findings.append(_news(store, project_id, now))
     findings.append(_last_round(store, project))
     findings.append(_unreadable(store, project_id))
+    findings.append(_model(store, project))
+    findings.append(_holdout(store, project))
     return findings
 
 
@@ -95,3 +97,27 @@ def _unreadable(store: Store, project_id: int) -> Finding:
     return Finding(
         "unreadable images", "warning", detail, "active-labeler status --json lists them all"
     )
+
+
+def _model(store: Store, project: ConnectedProject) -> Finding:
+    models = sorted(store.models(project.project_id), key=lambda record: record.changed_at)
+    if models and models[-1].state == "damaged":
+        remedy = f"active-labeler models list --project {project.project_id}, then promote another"
+        return Finding("model", "warning", f"{models[-1].model} {models[-1].note}", remedy)
+    latest = store.fine_tunes(project.project_id, limit=1)
+    if latest and latest[0].state == "failed":
+        why = str(latest[0].outcome.get("error", "see the trainer's log"))
+        remedy = "mend what it names; the queue goes on with the model that it has"
+        return Finding("model", "warning", f"the last fine-tune failed: {why}", remedy)
+    return Finding("model", "ok", project.model or "the configured backbone, not fine-tuned")
+
+
+def _holdout(store: Store, project: ConnectedProject) -> Finding:
+    if not project.audit_share:
+        detail = "no audit: what a model is worth cannot be measured on labels that it never saw"
+        remedy = "detach, set ACTIVE_LABELER_AUDIT_SHARE and connect again"
+        return Finding("holdout", "warning", detail, remedy)
+    rounds = store.rounds(project.project_id, limit=1)
+    held_out = int(rounds[0].report.get("held_out", 0)) if rounds else 0
+    detail = f"{held_out} labels, drawn from {project.audit_share:.0%} of the images"
+    return Finding("holdout", "ok", detail)

@@ -14,6 +14,9 @@
     ├── ImageUnreadable               one image; carries a reason for people; never stops a round
     ├── CorruptFile                   a file of ours that cannot be what was written
     ├── ExportFailed                  a model cannot be exported, or then answers otherwise
+    ├── Cancelled                     somebody asked for the work to stop
+    ├── TrainingDiverged              losses that are not numbers, several times in a row
+    ├── UnknownModel                  no model version of that name is kept; says which are
     ├── ProjectNotConnected           no such project here: `connect` comes first
     └── LeaseLost                     another trainer has taken the project over
 
@@ -75,6 +78,18 @@ class CorruptFile(ActiveLabelerError):
 
 class ExportFailed(ActiveLabelerError):
     """A model cannot be exported, or its file gives other probabilities than it does itself."""
+
+
+class Cancelled(ActiveLabelerError):
+    """Work was stopped because somebody asked for it; what it had saved can be gone on with."""
+
+
+class TrainingDiverged(ActiveLabelerError):
+    """A network's training gave losses that are not finite numbers, several times in a row."""
+
+
+class UnknownModel(ActiveLabelerError):
+    """No model version of that name is kept (any more); says which are."""
 
 
 class ProjectNotConnected(ActiveLabelerError):

@@ -55,6 +55,8 @@ def _standing(results: RoundResults, mirror: Mirror, task_id: int) -> str:
         return f"Its image cannot be read: {mirror.unreadable[row]}"
     if task_id in results.labeled_ids_M:
         return "It is labeled."
+    if task_id in results.holdout_ids_H:
+        return "It is labeled, and held out: models are measured on it and never trained on it."
     if mirror.content_hashes[row] is None:
         return "Its image is not embedded yet."
     if any(annotation.task_id == task_id for annotation in mirror.annotations):

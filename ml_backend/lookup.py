@@ -22,6 +22,10 @@ class TaskLookup:
         return {int(task_id): row for row, task_id in enumerate(self.results.task_ids_N)}
 
     @cached_property
+    def _audit(self) -> frozenset[int]:
+        return frozenset(self.results.audit_ids_A.tolist())
+
+    @cached_property
     def _places_by_row(self) -> NDArray[np.int64]:
         places_N = np.empty(len(self.results.order_N), dtype=np.int64)
         places_N[self.results.order_N] = np.arange(len(self.results.order_N))
@@ -50,9 +54,14 @@ class TaskLookup:
         row = self._row_of.get(task_id)
         if row is None or self.results.uncertainty_N is None:
             return None
-        return float(self.results.uncertainty_N[row])
+        value = float(self.results.uncertainty_N[row])
+        return None if np.isnan(value) else value  # of the audit
 
-    def choice(self, task_id: int) -> str | None:
-        """The likeliest class; None without a model."""
-        probs_C = self.probs(task_id)
+    def is_audit(self, task_id: int) -> bool:
+        """Tell whether the task is there to measure the model on, and shown without its answer."""
+        return task_id in self._audit
+
+    def prelabel(self, task_id: int) -> str | None:
+        """The class that annotators are shown; None without a model and for the audit."""
+        probs_C = None if self.is_audit(task_id) else self.probs(task_id)
         return None if probs_C is None else self.results.classes[int(probs_C.argmax())]

@@ -31,13 +31,14 @@ LAST_PLACE_SCORE = 1.0
 class Predictor:
     """Answers /predict for one connected project.
 
-    `embed_image(task_id, image_uri)` returns float32 (D,) or raises ImageUnreadable; `budget_s` is
-    how long unseen tasks may take together, well below the 100 s that Label Studio waits.
+    `embed_image(task_id, image_uri)` returns float32 (D,), None for an image that gets no answer
+    (of the holdout, or while models change), or raises ImageUnreadable; `budget_s` is how long
+    unseen tasks may take together, well below the 100 s that Label Studio waits.
     """
 
     project: ConnectedProject
     results: RoundResults | None
-    embed_image: Callable[[int, str], NDArray[np.float32]]
+    embed_image: Callable[[int, str], NDArray[np.float32] | None]
     prelabel: bool
     budget_s: float = 50.0
 
@@ -58,7 +59,8 @@ class Predictor:
             probs_C = self._unseen(lookup.results, task) if time.monotonic() < end else None
             return self._answer(lookup.results, probs_C, LAST_PLACE_SCORE)
         score = score_of(place, lookup.pool_size)
-        return self._answer(lookup.results, lookup.probs(task_id), score)
+        shown = None if lookup.is_audit(task_id) else lookup.probs(task_id)
+        return self._answer(lookup.results, shown, score)
 
     def _unseen(self, results: RoundResults, task: Mapping[str, Any]) -> NDArray[np.float32] | None:
         if results.head is None:
@@ -68,6 +70,8 @@ class Predictor:
             embedding_D = self.embed_image(int(task.get("id") or 0), str(uri or ""))
         except ImageUnreadable as error:
             log.info("predict: task %s: %s", task.get("id"), error)
+            return None
+        if embedding_D is None:
             return None
         probs_1C: NDArray[np.float32] = results.head.probs(embedding_D[None])
         return probs_1C.reshape(-1)

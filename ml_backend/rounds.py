@@ -26,7 +26,15 @@ from ml_backend.lookup import TaskLookup
 from ml_backend.records import ChoiceControl, QueueEntry
 from ml_backend.steps.collect import News, collect
 from ml_backend.steps.embed import embed, time_slice
-from ml_backend.steps.learn import fit, order_pool, queue_entries, vectors
+from ml_backend.steps.holdout import reasons_in_order
+from ml_backend.steps.learn import (
+    fit,
+    measure,
+    order_pool,
+    queue_entries,
+    queue_order,
+    vectors,
+)
 from ml_backend.steps.publish import hold, new_version, publish_front, settle, stands
 from ml_backend.steps.situation import Situation, situate
 from ml_backend.steps.workbench import Workbench
@@ -98,8 +106,10 @@ def run_round(
         with this.timed("embed"):
             this.images_left = embed(bench, enough=_patience(news, newer_news, mode))
         with this.timed("situate"):
-            situation = situate(bench.store.mirror(bench.project.project_id), news.control)
-            embeddings_ND = vectors(bench, situation.candidate_hashes)
+            mirror = bench.store.mirror(bench.project.project_id)
+            every_one = {} if not this.images_left else {"has_vector": bench.cache().has}
+            situation = situate(mirror, news.control, bench.holdout, **every_one)
+            embeddings_ND = vectors(bench, situation.ranked_hashes)
             embeddings_MD = vectors(bench, situation.labeled_hashes)
         with this.timed("fit"):
             head = fit(bench, situation, embeddings_MD, news.control, previous)
@@ -107,11 +117,11 @@ def run_round(
             probs_NC = head.probs(embeddings_ND) if head else None
         with this.timed("rank"):
             ranking = order_pool(bench, situation, probs_NC, embeddings_ND, embeddings_MD, head)
-        this.entries = queue_entries(
-            bench, situation, news.control, probs_NC, ranking, whole=mode.whole
-        )
-        this.counts = _counts(situation, news, head)
         results = _results(bench, situation, news.control, head, probs_NC, ranking)
+        this.entries = queue_entries(
+            bench, situation, news.control, results.probs_NC, results.order_N, whole=mode.whole
+        )
+        this.counts = _counts(situation, news, head) | measure(bench, situation, head)
         publish(bench, this, results, news, previous, mode)
     return this
 
@@ -201,7 +211,7 @@ def _says_nothing_new(
     if 2 * len(served) < min(len(wanted), bench.plan.window) or served != wanted[: len(served)]:
         return False
     before, after = TaskLookup(previous), TaskLookup(results)
-    if any(before.choice(task_id) != after.choice(task_id) for task_id in served):
+    if any(before.prelabel(task_id) != after.prelabel(task_id) for task_id in served):
         return False
     return stands(bench, this.version, news.facts.settings)
 
@@ -214,20 +224,26 @@ def _results(
     probs_NC: NDArray[np.float32] | None,
     ranking: Ranking,
 ) -> RoundResults:
+    order_N = queue_order(bench, situation, ranking)
+    reasons = [reason.text(control.classes) for reason in ranking.reasons]
     return RoundResults(
         model_version="",
         classes=control.classes,
         backbone_key=bench.backbone().key,
-        task_ids_N=situation.candidate_ids_N,
+        task_ids_N=situation.ranked_ids,
         probs_NC=probs_NC,
-        order_N=ranking.order,
-        uncertainty_N=_float32(ranking.uncertainty_N),
-        reasons=tuple(reason.text(control.classes) for reason in ranking.reasons),
+        order_N=order_N,
+        uncertainty_N=_known_of_candidates(ranking.uncertainty_N, len(order_N)),
+        reasons=reasons_in_order(order_N, len(situation.candidate_ids_N), reasons),
         head=head,
         labeled_ids_M=situation.labeled_ids_M,
         labels_M=situation.labels_M,
+        audit_ids_A=situation.audit_ids_A,
+        holdout_ids_H=situation.holdout_ids_H,
+        holdout_labels_H=situation.holdout_labels_H,
         details={
             "pool_size": situation.pool_size,
+            "model": bench.project.model,
             "backbone": bench.backbone().description,
             "dim": bench.backbone().dim,
         },
@@ -237,7 +253,10 @@ def _results(
 def _counts(situation: Situation, news: News, head: Head | None) -> dict[str, Any]:
     return {
         "looked": news.looked,
-        "labeled": len(situation.labeled_ids_M),
+        "labeled": len(situation.labeled_ids_M) + len(situation.holdout_ids_H),
+        "trained_on": len(situation.labeled_ids_M),
+        "held_out": len(situation.holdout_ids_H),
+        "audit": len(situation.audit_ids_A),
         "pool": situation.pool_size,
         "candidates": len(situation.candidate_ids_N),
         "waiting": len(situation.waiting_ids),
@@ -249,5 +268,11 @@ def _counts(situation: Situation, news: News, head: Head | None) -> dict[str, An
     }
 
 
-def _float32(values_N: NDArray[np.floating[Any]] | None) -> NDArray[np.float32] | None:
-    return None if values_N is None else values_N.astype(np.float32, copy=False)
+def _known_of_candidates(
+    values_N: NDArray[np.floating[Any]] | None, pool_size: int
+) -> NDArray[np.float32] | None:
+    """Put NaN behind the candidates' uncertainties: no strategy looked at the audit."""
+    if values_N is None:
+        return None
+    padding = (0, pool_size - len(values_N))
+    return np.pad(values_N.astype(np.float32), padding, constant_values=np.nan)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -22,17 +22,13 @@ from pydantic_settings import (
 )
 
 from ml_backend.errors import ConfigurationError
+from ml_backend.network_settings import NetworkSettings, known_as
 
 CONFIG_FILE_VARIABLE = "ACTIVE_LABELER_CONFIG"
 DEFAULT_CONFIG_FILE = "active-labeler.yaml"
 
 
-def _known_as(name: str, *, bare: bool = False) -> Any:
-    """Name a field in the environment and in the file: bare for the names that users know."""
-    return AliasChoices(name.upper() if bare else f"ACTIVE_LABELER_{name.upper()}", name)
-
-
-class Settings(BaseSettings):
+class Settings(NetworkSettings):
     """Everything that can be set, with its unit, default and reason."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
@@ -40,161 +36,89 @@ class Settings(BaseSettings):
     # --- Label Studio
     label_studio_url: str = Field(
         "http://localhost:8080",
-        validation_alias=_known_as("label_studio_url", bare=True),
+        validation_alias=known_as("label_studio_url", bare=True),
         description="Where Label Studio is reached from here. The token is sent nowhere else.",
     )
     label_studio_api_key: SecretStr = Field(
         SecretStr(""),
-        validation_alias=_known_as("label_studio_api_key", bare=True),
+        validation_alias=known_as("label_studio_api_key", bare=True),
         description="A personal access token (or a legacy token) of a Label Studio user.",
     )
     request_timeout_s: float = Field(
         30.0,
         gt=0,
-        validation_alias=_known_as("request_timeout_s"),
+        validation_alias=known_as("request_timeout_s"),
         description="Longest wait for one answer of Label Studio, in seconds.",
     )
 
     # --- Serving
     host: str = Field(
         "127.0.0.1",
-        validation_alias=_known_as("host"),
+        validation_alias=known_as("host"),
         description="Address that the backend listens on; 0.0.0.0 in a container.",
     )
     port: int = Field(
         9090,
         ge=1,
         le=65535,
-        validation_alias=_known_as("port", bare=True),
+        validation_alias=known_as("port", bare=True),
         description="Port that the backend listens on.",
     )
     workers: int = Field(
         1,
         ge=1,
-        validation_alias=_known_as("workers", bare=True),
+        validation_alias=known_as("workers", bare=True),
         description="gunicorn processes. One is enough: training runs in a process of its own.",
     )
     threads: int = Field(
         8,
         ge=1,
-        validation_alias=_known_as("threads", bare=True),
+        validation_alias=known_as("threads", bare=True),
         description="gunicorn threads per process.",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO",
-        validation_alias=_known_as("log_level", bare=True),
+        validation_alias=known_as("log_level", bare=True),
         description="Least severe log lines that are written.",
     )
     basic_auth_user: str = Field(
         "",
-        validation_alias=_known_as("basic_auth_user", bare=True),
+        validation_alias=known_as("basic_auth_user", bare=True),
         description="Login of the backend's own routes. Empty: only Label Studio gets in.",
     )
     basic_auth_pass: SecretStr = Field(
         SecretStr(""),
-        validation_alias=_known_as("basic_auth_pass", bare=True),
+        validation_alias=known_as("basic_auth_pass", bare=True),
         description="Password that goes with BASIC_AUTH_USER.",
     )
     max_request_bytes: int = Field(
         64 * 2**20,
         gt=0,
-        validation_alias=_known_as("max_request_bytes"),
+        validation_alias=known_as("max_request_bytes"),
         description="Largest accepted request. A TASKS_CREATED event carries up to 5,000 tasks.",
     )
 
     # --- State
     model_dir: Path = Field(
         Path("active-labeler-data"),
-        validation_alias=_known_as("model_dir", bare=True),
+        validation_alias=known_as("model_dir", bare=True),
         description="Folder of the database, embeddings and models.",
     )
     database_url: str = Field(
         "",
-        validation_alias=_known_as("database_url"),
+        validation_alias=known_as("database_url"),
         description="SQLAlchemy URL. Empty: SQLite inside MODEL_DIR.",
-    )
-
-    # --- Learning
-    backbone: str = Field(
-        "fast",
-        validation_alias=_known_as("backbone"),
-        description="`fast`, `balanced`, `best` or `scratch` (docs/backbones.md), a torchvision "
-        "classification model by its name, or `timm:NAME` where timm is installed.",
-    )
-    weights: str = Field(
-        "DEFAULT",
-        validation_alias=_known_as("weights"),
-        description="A torchvision weights name, or the path of a checkpoint (.safetensors, .pth): "
-        "a classifier's or a self-supervised encoder's. DEFAULT: the preset's, or the library's.",
-    )
-    input_size_px: int | None = Field(
-        None,
-        ge=16,
-        validation_alias=_known_as("input_size_px"),
-        description="Side of the square that the network sees, in pixels. Empty, here and below: "
-        "as the weights' own transforms have it (for a file: those of the model's DEFAULT).",
-    )
-    input_resize_px: int | None = Field(
-        None,
-        ge=16,
-        validation_alias=_known_as("input_resize_px"),
-        description="Length of the shorter side before that square is cut out, in pixels.",
-    )
-    input_mean: Annotated[tuple[float, float, float] | None, NoDecode] = Field(
-        None,
-        validation_alias=_known_as("input_mean"),
-        description="What is taken from red, green and blue in 0..1 (comma-separated; one number "
-        "stands for all three). 0.5 with INPUT_STD 0.5 scales to -1..1, as TensorFlow's do.",
-    )
-    input_std: Annotated[tuple[float, float, float] | None, NoDecode] = Field(
-        None,
-        validation_alias=_known_as("input_std"),
-        description="What red, green and blue are then divided by.",
-    )
-    input_interpolation: Literal["bilinear", "bicubic", "lanczos", "nearest"] | None = Field(
-        None,
-        validation_alias=_known_as("input_interpolation"),
-        description="How images are resized: bilinear, bicubic, lanczos or nearest.",
-    )
-    convolution_padding: Literal["torch", "tensorflow"] = Field(
-        "torch",
-        validation_alias=_known_as("convolution_padding"),
-        description="`tensorflow` for weights converted from there: strided convolutions then pad "
-        "at the bottom and the right (`SAME`) instead of on all sides.",
-    )
-    device: str = Field(
-        "auto",
-        validation_alias=_known_as("device"),
-        description="auto, cpu, cuda or cuda:N. auto takes a GPU where there is one.",
-    )
-    batch_size: int = Field(
-        32,
-        ge=1,
-        validation_alias=_known_as("batch_size"),
-        description="Images per forward pass when embedding.",
-    )
-    fetch_workers: int = Field(
-        4,
-        ge=1,
-        validation_alias=_known_as("fetch_workers"),
-        description="Threads that fetch and decode images ahead of the network.",
-    )
-    seed: int = Field(
-        0,
-        ge=0,
-        validation_alias=_known_as("seed"),
-        description="Seed of everything random.",
     )
 
     # --- Ranking
     strategy: str = Field(
         "uherding",
-        validation_alias=_known_as("strategy"),
+        validation_alias=known_as("strategy"),
         description="Query strategy, by its name in strategies.STRATEGIES.",
     )
     uncertainty: Literal["least_confidence", "margin", "entropy", "random"] = Field(
         "margin",
-        validation_alias=_known_as("uncertainty"),
+        validation_alias=known_as("uncertainty"),
         description="How unsure the model is of a task, where the strategy uses it.",
     )
 
@@ -202,25 +126,25 @@ class Settings(BaseSettings):
     window: int = Field(
         200,
         ge=1,
-        validation_alias=_known_as("window"),
+        validation_alias=known_as("window"),
         description="Tasks of the queue's front that are kept written in Label Studio. Behind them "
         "Label Studio serves at random, so keep it well ahead of the annotators.",
     )
     front: int = Field(
         16,
         ge=1,
-        validation_alias=_known_as("front"),
+        validation_alias=known_as("front"),
         description="Tasks that are written before the queue is switched; the rest follows behind.",
     )
     prelabel: bool = Field(
         True,
-        validation_alias=_known_as("prelabel"),
+        validation_alias=known_as("prelabel"),
         description="Show the model's answer to annotators. People who see one tend to agree.",
     )
     reconcile_s: float = Field(
         60.0,
         gt=0,
-        validation_alias=_known_as("reconcile_s"),
+        validation_alias=known_as("reconcile_s"),
         description="Seconds between two looks at Label Studio for what no webhook told.",
     )
 
@@ -228,30 +152,30 @@ class Settings(BaseSettings):
     image_max_bytes: int = Field(
         50 * 2**20,
         gt=0,
-        validation_alias=_known_as("image_max_bytes"),
+        validation_alias=known_as("image_max_bytes"),
         description="Largest image file that is fetched.",
     )
     image_max_pixels: int = Field(
         100_000_000,
         gt=0,
-        validation_alias=_known_as("image_max_pixels"),
+        validation_alias=known_as("image_max_pixels"),
         description="Largest image that is decoded, in pixels.",
     )
     image_timeout_s: float = Field(
         20.0,
         gt=0,
-        validation_alias=_known_as("image_timeout_s"),
+        validation_alias=known_as("image_timeout_s"),
         description="Longest time that fetching one image may take, in seconds.",
     )
     image_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
-        validation_alias=_known_as("image_hosts"),
+        validation_alias=known_as("image_hosts"),
         description="Hosts that images may come from (comma-separated; *.example.org matches "
         "subdomains). Empty: any host with a public address. Label Studio's own is always allowed.",
     )
     image_private_addresses: bool = Field(
         False,
-        validation_alias=_known_as("image_private_addresses"),
+        validation_alias=known_as("image_private_addresses"),
         description="Allow images from private, loopback and link-local addresses.",
     )
 
@@ -266,17 +190,6 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value
-
-    @field_validator("input_mean", "input_std", mode="before")
-    @classmethod
-    def _three_numbers(cls, value: object) -> object:
-        if isinstance(value, str):
-            value = [part.strip() for part in value.split(",") if part.strip()]
-        if isinstance(value, int | float):
-            value = [value]
-        if isinstance(value, list) and len(value) <= 1:
-            return tuple(value * 3) or None
-        return value
 
     @field_validator("input_std")
     @classmethod

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ml_backend import __version__
 from ml_backend.backbone_shelf import Backbones, pictures
 from ml_backend.errors import ConfigurationError
+from ml_backend.fine_tune_wiring import slow_loop, with_sound_model
 from ml_backend.jobs.store import ConnectedProject, Store
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.learning.checkpoints import RoundResults, find_version, latest, load_results
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from ml_backend.connecting import Surroundings
     from ml_backend.jobs.trainer import Trainer
     from ml_backend.labelstudio.images import ImageReader
+    from ml_backend.learning.distributed import Distributed
     from ml_backend.records import ChoiceControl, Finding
     from ml_backend.steps.workbench import Plan, Workbench
     from ml_backend.web.services import WebServices
@@ -96,7 +98,18 @@ def surroundings(settings: Settings, store: Store, project_id: int) -> Surroundi
         queue_of=partial(LabelingQueue, client, project_id),
         connection=Connection(client, project_id),
         now=utc_now,
+        audit_share=settings.audit_share,
+        model_of=partial(_model_of, settings, project_id),
     )
+
+
+def _model_of(settings: Settings, project_id: int, version: str) -> str | None:
+    """Return the model that made a version's order. Raises LookupError."""
+    saved = find_version(results_folder(settings, project_id), version)
+    if saved is None:
+        raise LookupError(version)
+    model: str | None = load_results(saved).details.get("model")
+    return model
 
 
 def workbench_factory(
@@ -118,9 +131,10 @@ def workbench_factory(
 
     def workbench(project_id: int, still_ours: Callable[[], None]) -> Workbench:
         project = _connected(store, project_id, settings)
+        project = with_sound_model(settings, store, project, backbones, utc_now)
         images = image_reader(settings, client)
         to_train_on = partial(pictures, store, project, images, settings.seed, on_progress)
-        backbone = partial(backbones.of, project_id, to_train_on)
+        backbone = partial(backbones.of, project_id, to_train_on, project.model)
         return Workbench(
             project=project,
             plan=plan(settings),
@@ -134,6 +148,7 @@ def workbench_factory(
             now=utc_now,
             still_ours=still_ours,
             on_progress=on_progress,
+            learned_from=partial(backbones.learned_from, project_id, project.model),
         )
 
     return workbench
@@ -175,6 +190,7 @@ def trainer(settings: Settings, store: Store, stopping: threading.Event) -> Trai
 
     backbones = Backbones(settings)
     backbones.warm_up()
+    has_gpu = backbones.has_gpu()
     return Trainer(
         store=store,
         workbench=workbench_factory(settings, store, backbones=backbones),
@@ -182,7 +198,47 @@ def trainer(settings: Settings, store: Store, stopping: threading.Event) -> Trai
         reconcile_s=settings.reconcile_s,
         now=utc_now,
         stopping=stopping,
+        slow=slow_loop(settings, store, utc_now, has_gpu=has_gpu),
     )
+
+
+def run_fine_tune(
+    settings: Settings,
+    store: Store,
+    fine_tune_id: int,
+    stopping: threading.Event,
+    process: Distributed | None = None,
+) -> str:
+    """Work on a fine-tune in this process until it ends, and return how.
+
+    Raises LeaseLost where another process works on it.
+    """
+    from ml_backend.fine_tune import run_fine_tune as run
+    from ml_backend.fine_tune_wiring import tuning_bench
+    from ml_backend.jobs.held_fine_tune import held_fine_tune
+    from ml_backend.jobs.trainer import trainer_name
+
+    backbones = Backbones(settings)
+    workbench = workbench_factory(settings, store, backbones=backbones)
+    with held_fine_tune(store, fine_tune_id, trainer_name(), utc_now, stopping) as held:
+        bench = workbench(held.record.project_id, lambda: None)
+        return run(tuning_bench(settings, bench, held, backbones, process))
+
+
+def follow_fine_tune(
+    settings: Settings, store: Store, process: Distributed, stopping: threading.Event
+) -> None:
+    """Train along with rank 0, which tells what; judge and register nothing."""
+    from ml_backend.fine_tune import follow_fine_tune as follow
+    from ml_backend.fine_tune_wiring import tuning_bench
+    from ml_backend.jobs.held_fine_tune import HeldFineTune
+
+    record = store.fine_tune(int(process.words_from_rank_0(None)))
+    held = HeldFineTune(store, record, f"rank {process.rank}", utc_now, stopping)
+    backbones = Backbones(settings)
+    workbench = workbench_factory(settings, store, backbones=backbones)
+    bench = workbench(record.project_id, lambda: None)
+    follow(tuning_bench(settings, bench, held, backbones, process))
 
 
 def web_services(settings: Settings) -> WebServices:
@@ -243,19 +299,28 @@ def _predict(
     def workbench() -> Callable[[int, Callable[[], None]], Workbench]:
         return workbench_factory(settings, store)
 
-    def embed_image(project_id: int, task_id: int, uri: str) -> NDArray[np.float32]:
+    def embed_image(
+        project_id: int, backbone_key: str, task_id: int, uri: str
+    ) -> NDArray[np.float32] | None:
+        from ml_backend.learning.embeddings import content_hash
         from ml_backend.learning.images import decode
 
         bench = workbench()(project_id, lambda: None)
-        image = decode(bench.images.read(task_id, uri), settings.image_max_pixels)
+        data = bench.images.read(task_id, uri)
+        if bench.holdout.has(content_hash(data)):
+            return None  # the model must not judge itself
+        image = decode(data, settings.image_max_pixels)
         backbone = bench.backbone()
+        if backbone.key != backbone_key:
+            return None  # the moment between a model's promotion and its first round
         embedded: NDArray[np.float32] = backbone.embed([backbone.preprocess(image)])[0]
         return embedded
 
     def predict(project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         project = _connected(store, project_id, settings)
         results = _results_in_force(settings, project)
-        predictor = Predictor(project, results, partial(embed_image, project_id), settings.prelabel)
+        embed = partial(embed_image, project_id, results.backbone_key if results else "")
+        predictor = Predictor(project, results, embed, settings.prelabel)
         return predictor.predict(tasks)
 
     return predict

@@ -18,7 +18,8 @@ from ml_backend.settings import CONFIG_FILE_VARIABLE, DEFAULT_CONFIG_FILE, Setti
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 HEAD = f"""# Settings
 
-Written by `python -m scripts.settings_page` from `ml_backend/settings.py`; edit that.
+Written by `python -m scripts.settings_page` from `ml_backend/settings.py` and
+`network_settings.py`; edit those.
 
 A command's flag wins over the environment, the environment over the YAML file (named by
 `{CONFIG_FILE_VARIABLE}`; `{DEFAULT_CONFIG_FILE}` in the current folder where it exists), and the
@@ -32,7 +33,9 @@ name. Unknown names in the file are refused too.
 
 def page() -> str:
     """Return the page's text, one row a setting."""
-    return HEAD + "".join(_row(name, field) for name, field in Settings.model_fields.items())
+    own = [name for name in Settings.model_fields if name in Settings.__annotations__]
+    inherited = [name for name in Settings.model_fields if name not in own]  # networks come last
+    return HEAD + "".join(_row(name, Settings.model_fields[name]) for name in own + inherited)
 
 
 def environment_name(field: FieldInfo) -> str:

@@ -19,6 +19,7 @@ from ml_backend.jobs.state import (
     ProjectCounts,
     RoundRecord,
     VersionRecord,
+    require_one_of,
 )
 from ml_backend.jobs.tables import (
     annotations_table,
@@ -59,7 +60,7 @@ class History:
         report: Mapping[str, Any],
     ) -> None:
         """Note how a round ended; `report` must be JSON. Raises LookupError for an unknown one."""
-        _require_one_of(state, ROUND_STATES)
+        require_one_of(state, ROUND_STATES)
         statement = (
             rounds_table.update()
             .where(rounds_table.c.round_id == round_id)
@@ -110,7 +111,7 @@ class History:
 
         Raises LookupError for an unknown version.
         """
-        _require_one_of(state, VERSION_STATES)
+        require_one_of(state, VERSION_STATES)
         statement = (
             versions_table.update()
             .where(versions_table.c.project_id == project_id, versions_table.c.version == version)
@@ -202,8 +203,3 @@ def _counts_query(project_id: int) -> sa.Select[Any]:
         leases_table.c.until.label("lease_until"),
         leases_table.c.retry_at,
     ).where(leases_table.c.project_id == project_id)
-
-
-def _require_one_of(state: str, states: frozenset[str]) -> None:
-    if state not in states:
-        raise ValueError(f"state {state!r}: expected one of {', '.join(sorted(states))}")

@@ -88,6 +88,12 @@ class Inbox:
             )
         return bool(found)
 
+    def rounds_at_work(self, now: datetime) -> bool:
+        """Say whether some trainer holds some project now."""
+        held = sa.exists().where(leases_table.c.owner.is_not(None), leases_table.c.until > now)
+        with self._database.reading() as connection:
+            return bool(connection.scalar(sa.select(held)))
+
     def claim(
         self,
         owner: str,

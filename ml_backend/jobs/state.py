@@ -18,6 +18,11 @@ from ml_backend.records import Annotation, ChoiceControl, ProjectSettings, Webho
 ROUND_STATES = frozenset({"published", "unchanged", "failed", "dry-run", "held"})
 # "abandoned" was written, in part at least, and never in force: nothing to go back to.
 VERSION_STATES = frozenset({"publishing", "current", "superseded", "abandoned", "deleted"})
+# waiting → training → judging → (embedding →) how it ended.
+OPEN_FINE_TUNES = frozenset({"waiting", "training", "judging", "embedding"})
+FINE_TUNE_STATES = OPEN_FINE_TUNES | {"promoted", "refused", "cancelled", "failed"}
+# A champion orders the queue. "damaged" was one, until its files could not be read.
+MODEL_STATES = frozenset({"challenger", "champion", "retired", "refused", "damaged", "removed"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +42,8 @@ class ConnectedProject:
     current_version: str | None = None  # the model version that orders the queue now
     held: bool = False  # rollback holds the queue until the next `sync`
     connected_at: datetime
+    audit_share: float = 0.0  # of the images: drawn at random for the holdout; fixed at connect
+    model: str | None = None  # the fine-tuned model in force; None: the configured backbone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +101,43 @@ class VersionRecord:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuneRecord:
+    """One fine-tune of a project's network: asked for, at work, or ended.
+
+    `progress` is what the last sign of life told, `outcome` how it ended; both JSON.
+    """
+
+    fine_tune_id: int
+    project_id: int
+    reason: str  # why it was asked for, such as "news", "button" or "command"
+    state: str  # one of FINE_TUNE_STATES
+    asked_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    owner: str | None
+    until: datetime | None  # the owner's lease
+    attempts: int  # processes that have worked on it
+    cancel: bool  # somebody asked to stop it
+    progress: Mapping[str, Any]
+    outcome: Mapping[str, Any]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to be done, or at work."""
+        return self.state in OPEN_FINE_TUNES
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRecord:
+    """What became of one model of the registry."""
+
+    model: str
+    state: str  # one of MODEL_STATES
+    note: str  # why, in words for people
+    changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Heartbeat:
     """The last sign of life of one trainer."""
 
@@ -117,3 +161,9 @@ class ProjectCounts:
     lease_owner: str | None
     lease_until: datetime | None
     retry_at: datetime | None
+
+
+def require_one_of(state: str, states: frozenset[str]) -> None:
+    """Raise ValueError for a state that does not exist."""
+    if state not in states:
+        raise ValueError(f"state {state!r}: expected one of {', '.join(sorted(states))}")

@@ -9,6 +9,7 @@ transaction, except the bulk writes of the mirror, which are several. A database
 from __future__ import annotations
 
 from ml_backend.jobs.database import Database, open_database
+from ml_backend.jobs.fine_tunes import FineTunes
 from ml_backend.jobs.history import History
 from ml_backend.jobs.inbox import Inbox
 from ml_backend.jobs.mirror import MirrorRows
@@ -16,8 +17,10 @@ from ml_backend.jobs.projects import ProjectRows
 from ml_backend.jobs.state import (
     Claim,
     ConnectedProject,
+    FineTuneRecord,
     Heartbeat,
     Mirror,
+    ModelRecord,
     ProjectCounts,
     RoundRecord,
     VersionRecord,
@@ -26,8 +29,10 @@ from ml_backend.jobs.state import (
 __all__ = [
     "Claim",
     "ConnectedProject",
+    "FineTuneRecord",
     "Heartbeat",
     "Mirror",
+    "ModelRecord",
     "ProjectCounts",
     "RoundRecord",
     "Store",
@@ -35,7 +40,7 @@ __all__ = [
 ]
 
 
-class Store(ProjectRows, Inbox, MirrorRows, History):
+class Store(ProjectRows, Inbox, MirrorRows, History, FineTunes):
     """The state of all connected projects."""
 
     def __init__(self, database: Database) -> None:

@@ -69,6 +69,8 @@ projects_table = sa.Table(
     sa.Column("current_version", sa.Text),
     sa.Column("held", sa.Boolean, nullable=False),
     sa.Column("connected_at", UtcDateTime, nullable=False),
+    sa.Column("audit_share", sa.Float, nullable=False, server_default="0"),
+    sa.Column("model", sa.Text),
 )
 
 # Who works on a project. Apart from `projects`, so that connecting again cannot touch a lease;
@@ -185,6 +187,44 @@ windows_table = sa.Table(
     ),
     sa.Column("version", sa.Text, primary_key=True),
     sa.Column("task_ids", sa.JSON, nullable=False),
+)
+
+# Fine-tunes of a project's network, asked for, at work and ended. At most one of a project is open.
+fine_tunes_table = sa.Table(
+    "fine_tunes",
+    metadata,
+    sa.Column("fine_tune_id", RowNumber, primary_key=True),
+    _of_project(),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("asked_at", UtcDateTime, nullable=False),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Column("owner", sa.Text),
+    sa.Column("until", UtcDateTime),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("cancel", sa.Boolean, nullable=False),
+    sa.Column("progress", sa.JSON, nullable=False),
+    sa.Column("outcome", sa.JSON, nullable=False),
+    sa.Index(None, "project_id", "fine_tune_id"),
+    sqlite_autoincrement=True,
+)
+
+# What became of each fine-tuned model in the registry. What it is stands in its card.
+models_table = sa.Table(
+    "models",
+    metadata,
+    sa.Column(
+        "project_id",
+        sa.BigInteger,
+        sa.ForeignKey("projects.project_id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("model", sa.Text, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("changed_at", UtcDateTime, nullable=False),
 )
 
 heartbeats_table = sa.Table(

@@ -20,6 +20,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from ml_backend.errors import ActiveLabelerError, LeaseLost
+from ml_backend.jobs.slow_loop import SlowLoop
 from ml_backend.jobs.store import Claim, Store
 from ml_backend.learning.checkpoints import RoundResults
 from ml_backend.rounds import Mode, Round, run_round
@@ -73,6 +74,7 @@ class Trainer:
     owner: str = field(default_factory=lambda: trainer_name())
     memory: dict[int, ProjectMemory] = field(default_factory=dict)
     tidy_s: float = TIDY_S
+    slow: SlowLoop | None = None  # None: networks are never fine-tuned
     _last_beat: float = 0.0
 
     def run_forever(self) -> None:
@@ -88,6 +90,8 @@ class Trainer:
                 continue
             if not worked:
                 self.stopping.wait(IDLE_S)
+        if self.slow is not None:
+            self.slow.stop()
         log.info("trainer %s: stopped", self.owner)
 
     def _warm_up(self) -> None:
@@ -104,6 +108,8 @@ class Trainer:
     def step(self) -> bool:
         """Run a round, or a chore, if there is one. Returns whether there was anything to do."""
         self._beat("idle")
+        if self.slow is not None:
+            self.slow.tend()
         claim = self.store.claim(self.owner, LEASE_S, self.now())
         if claim is not None:
             self.work_on(claim)
@@ -122,9 +128,13 @@ class Trainer:
                     self.store.finish(claim, self.now())
                     return
                 memory.last_round = time.monotonic()  # a look alone is nobody at work
+                if self.slow is not None:
+                    self.slow.heard(claim.project_id, claim.events)
                 previous = self._previous(claim.project_id, memory)
                 done = run_claimed(bench, claim, previous, lambda: self._newer_news(claim))
                 self._remember(memory, done)
+                if self.slow is not None:
+                    self.slow.after_round(claim.project_id, done.report())
         except LeaseLost:
             log.warning("project %d: another trainer took over", claim.project_id)
         except Exception as error:  # noqa: BLE001 - the loop's edge: one project must not stop all

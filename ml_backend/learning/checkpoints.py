@@ -31,12 +31,17 @@ _CARD = "card.json"
 _SAVED = re.compile(r"(\d{8})-(.+)")  # the order of saving, then the model version
 
 
+def _no_rows() -> NDArray[np.int64]:
+    return np.empty(0, dtype=np.int64)
+
+
 @dataclass(frozen=True, slots=True)
 class RoundResults:
     """One round's results. N tasks of the pool, M labeled ones, C classes.
 
-    `order_N` are pool rows, most wanted first; `reasons` belong to the first of them. `details`
-    is for whatever else a reader wants to know, as JSON.
+    `order_N` are pool rows, most wanted first; `reasons` belong to the first of them. A tasks of
+    the pool are there to measure the model on and get no prelabel; H labeled ones were such.
+    `details` is for whatever else a reader wants to know, as JSON.
     """
 
     model_version: str
@@ -50,6 +55,9 @@ class RoundResults:
     head: Head | None
     labeled_ids_M: NDArray[np.int64]
     labels_M: NDArray[np.int64]  # rows of `classes`
+    audit_ids_A: NDArray[np.int64] = field(default_factory=_no_rows)
+    holdout_ids_H: NDArray[np.int64] = field(default_factory=_no_rows)
+    holdout_labels_H: NDArray[np.int64] = field(default_factory=_no_rows)
     details: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,6 +67,7 @@ class RoundResults:
         _expect("probs_NC", self.probs_NC, (n, c))
         _expect("uncertainty_N", self.uncertainty_N, (n,))
         _expect("labels_M", self.labels_M, (m,))
+        _expect("holdout_labels_H", self.holdout_labels_H, self.holdout_ids_H.shape)
         if not np.array_equal(np.sort(self.order_N), np.arange(n)):
             raise ValueError(f"order_N is not a permutation of the {n} pool rows")
 
@@ -176,6 +185,9 @@ def _results(card: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Rou
         head=None if facts is None else Head(**facts, **head_arrays),
         labeled_ids_M=arrays["labeled_ids_M"],
         labels_M=arrays["labels_M"],
+        audit_ids_A=arrays.get("audit_ids_A", _no_rows()),
+        holdout_ids_H=arrays.get("holdout_ids_H", _no_rows()),
+        holdout_labels_H=arrays.get("holdout_labels_H", _no_rows()),
         details=card["details"],
     )
 

@@ -47,6 +47,7 @@ class Head:
     temperature: float
     calibrated_on: int  # labels at the last calibration; 0: never
     oof_accuracy: float | None  # out of fold, in [0, 1]; None where it cannot be told
+    calibrated_on_unseen: bool = False  # only on rows that the network was not trained on
 
     @property
     def n_labels(self) -> int:
@@ -81,15 +82,26 @@ def fit_head(
     *,
     previous: Head | None = None,
     seed: int = 0,
+    unseen_M: NDArray[np.bool_] | None = None,
+    temperature_start: float | None = None,
 ) -> Head | None:
     """Fit a head on M labeled embeddings; None where nothing is labeled.
 
     `labels_M` are class rows below `n_classes`. Where `previous` was calibrated on nearly as many
     labels of the same classes, its temperature is taken over, which makes one more label cheap.
+    It has to be of the same network.
     Raises ValueError for shapes and labels that do not fit.
+
+    `unseen_M` says which images the network itself was not trained on; None: on none of them. The
+    embeddings of the others are surer than those of the pool will be, so temperature and accuracy
+    are then those of the unseen rows alone, out of fold. With too few of these the temperature is
+    `temperature_start`, or 1.
     """
     labels_M = np.asarray(labels_M, dtype=np.int64)
     _check(embeddings_MD, labels_M, n_classes)
+    _check_unseen(unseen_M, labels_M)
+    if unseen_M is not None and unseen_M.all():
+        unseen_M = None
     if len(labels_M) == 0:
         return None
     seen_K, targets_M, counts_K = np.unique(labels_M, return_inverse=True, return_counts=True)
@@ -97,8 +109,9 @@ def fit_head(
     # each other make this twenty times slower (10 s for 0.5 s), and gain nothing where none does.
     with threadpool_limits(1, user_api="blas"):
         centre_D, weights_DK, bias_K = _fit(embeddings_MD, targets_M, len(seen_K))
-        calibration = _taken_over(previous, seen_K, len(labels_M)) or _calibrate(
-            embeddings_MD, targets_M, len(seen_K), n_classes, seed
+        start = 1.0 if temperature_start is None else temperature_start
+        calibration = _taken_over(previous, seen_K, len(labels_M), unseen_M) or _calibrate(
+            embeddings_MD, targets_M, len(seen_K), n_classes, seed, unseen_M, start
         )
     return Head(
         n_classes=n_classes,
@@ -110,6 +123,7 @@ def fit_head(
         temperature=calibration.temperature,
         calibrated_on=calibration.n_labels,
         oof_accuracy=calibration.oof_accuracy,
+        calibrated_on_unseen=unseen_M is not None and calibration.n_labels > 0,
     )
 
 
@@ -132,6 +146,13 @@ def _check(embeddings_MD: NDArray[np.float32], labels_M: NDArray[np.int64], n_cl
         )
     if not np.isfinite(embeddings_MD).all():
         raise ValueError("embeddings_MD holds values that are not finite numbers")
+
+
+def _check_unseen(unseen_M: NDArray[np.bool_] | None, labels_M: NDArray[np.int64]) -> None:
+    if unseen_M is not None and (unseen_M.dtype != bool or unseen_M.shape != labels_M.shape):
+        raise ValueError(
+            f"unseen_M is {unseen_M.dtype} {unseen_M.shape}: expected bool {labels_M.shape}"
+        )
 
 
 def _scaled(
@@ -165,11 +186,17 @@ def _logistic_regression() -> LogisticRegression:
 
 
 def _taken_over(
-    previous: Head | None, seen_K: NDArray[np.int64], n_labels: int
+    previous: Head | None,
+    seen_K: NDArray[np.int64],
+    n_labels: int,
+    unseen_M: NDArray[np.bool_] | None,
 ) -> _Calibration | None:
     """Take the last calibration over while the labels have hardly grown (or shrunk)."""
     if previous is None or not np.array_equal(previous.classes_seen_K, seen_K):
         return None
+    if previous.calibrated_on_unseen != (unseen_M is not None):
+        return None  # on another kind of rows, however many
+    n_labels = n_labels if unseen_M is None else int(unseen_M.sum())
     last = previous.calibrated_on
     if last == 0 or not last / GROWTH_TO_CALIBRATE < n_labels < last * GROWTH_TO_CALIBRATE:
         return None
@@ -182,16 +209,21 @@ def _calibrate(
     n_seen: int,
     n_classes: int,
     seed: int,
+    unseen_M: NDArray[np.bool_] | None,
+    temperature_start: float,
 ) -> _Calibration:
     """Choose the temperature that makes labels out of fold likeliest (Guo et al. 2017)."""
-    if n_seen == 1 or len(targets_M) < LABELS_PER_CLASS_TO_CALIBRATE * n_classes:
-        return _Calibration(1.0, 0, None)
-    logits_MK = _logits_out_of_fold(embeddings_MD, targets_M, n_seen, seed)
+    judging_M = np.ones(len(targets_M), bool) if unseen_M is None else unseen_M
+    n_judging = int(judging_M.sum())
+    if n_seen == 1 or n_judging < LABELS_PER_CLASS_TO_CALIBRATE * n_classes:
+        return _Calibration(temperature_start, 0, None)
+    logits_MK = _logits_out_of_fold(embeddings_MD, targets_M, n_seen, seed)[judging_M]
+    targets_M = targets_M[judging_M]
     accuracy = float((logits_MK.argmax(axis=1) == targets_M).mean())
-    own_M = logits_MK[np.arange(len(targets_M)), targets_M]
+    own_M = logits_MK[np.arange(n_judging), targets_M]
     tellable_M = np.isfinite(own_M)  # a class's only label is in no other fold
     temperature = _likeliest_temperature(logits_MK[tellable_M], own_M[tellable_M])
-    return _Calibration(temperature, len(targets_M), accuracy)
+    return _Calibration(temperature, n_judging, accuracy)
 
 
 def _logits_out_of_fold(
@@ -199,7 +231,7 @@ def _logits_out_of_fold(
 ) -> NDArray[np.float64]:
     """Score each label by a head that was fitted without it; -inf for classes that it never saw."""
     logits_MK = np.full((len(targets_M), n_seen), -np.inf)
-    fold_M = _stratified_folds(targets_M, seed)
+    fold_M = stratified_folds(targets_M, seed, FOLDS)
     for fold in range(FOLDS):
         held_out_M = fold_M == fold
         kept_MD, kept_M = embeddings_MD[~held_out_M], targets_M[~held_out_M]
@@ -210,12 +242,12 @@ def _logits_out_of_fold(
     return logits_MK
 
 
-def _stratified_folds(targets_M: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Deal each class out over the folds, going on where the class before it ended."""
+def stratified_folds(targets_M: NDArray[np.int64], seed: int, n_folds: int) -> NDArray[np.int64]:
+    """Deal each class out over folds 0 to n_folds - 1, going on where the class before ended."""
     shuffled = np.random.default_rng(seed).permutation(len(targets_M))
     by_class = shuffled[np.argsort(targets_M[shuffled], kind="stable")]
     fold_M = np.empty(len(targets_M), np.int64)
-    fold_M[by_class] = np.arange(len(targets_M)) % FOLDS
+    fold_M[by_class] = np.arange(len(targets_M)) % n_folds
     return fold_M
 
 

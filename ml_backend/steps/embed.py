@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
-from ml_backend.learning.embeddings import Batch, embed_missing
+from ml_backend.learning.embeddings import Batch, EmbeddingCache, embed_missing
 from ml_backend.steps.workbench import Workbench
+
+if TYPE_CHECKING:  # loads torch
+    from ml_backend.learning.backbones import Backbone
 
 
 def embed(bench: Workbench, *, enough: Callable[[], bool] = lambda: False) -> int:
@@ -21,7 +25,7 @@ def embed(bench: Workbench, *, enough: Callable[[], bool] = lambda: False) -> in
     if not todo:
         return 0
     done = 0
-    for batch in _embedded(bench, todo):
+    for batch in _embedded(bench, bench.backbone(), bench.cache(), todo):
         bench.still_ours()
         hashes = {task_id: found for task_id, found in batch if isinstance(found, str)}
         refused = {task_id: str(why) for task_id, why in batch if not isinstance(why, str)}
@@ -56,11 +60,38 @@ def _without_vector(bench: Workbench) -> list[tuple[int, str]]:
     return [(int(mirror.task_ids[row]), mirror.image_uris[row]) for row in sorted(missing)]
 
 
-def _embedded(bench: Workbench, todo: Iterable[tuple[int, str]]) -> Iterator[Batch]:
+def embed_beside(
+    bench: Workbench,
+    backbone: Backbone,
+    cache: EmbeddingCache,
+    task_ids: Sequence[int],
+    between_batches: Callable[[int, int], None],
+) -> None:
+    """Embed tasks by another backbone than the one in force, into its own cache.
+
+    `between_batches(done, total)` may wait, or raise to stop: what is embedded stays. An image that
+    cannot be read is left to the rounds, which note it.
+    """
+    mirror = bench.store.mirror(bench.project.project_id)
+    rows = zip(mirror.task_ids.tolist(), mirror.image_uris, mirror.content_hashes, strict=True)
+    wanted = set(task_ids)
+    known = [(task_id, uri, str(name)) for task_id, uri, name in rows if task_id in wanted and name]
+    cache.refresh()
+    there = cache.has_all([name for _, _, name in known])
+    todo = [(t, uri) for (t, uri, _), has in zip(known, there, strict=True) if not has]
+    done = 0
+    for batch in _embedded(bench, backbone, cache, todo):
+        done += len(batch)
+        between_batches(done, len(todo))
+
+
+def _embedded(
+    bench: Workbench, backbone: Backbone, cache: EmbeddingCache, todo: Iterable[tuple[int, str]]
+) -> Iterator[Batch]:
     items = ((task_id, partial(bench.images.read, task_id, uri)) for task_id, uri in todo)
     return embed_missing(
-        bench.backbone(),
-        bench.cache(),
+        backbone,
+        cache,
         items,
         workers=bench.plan.fetch_workers,
         batch_size=bench.plan.batch_size,

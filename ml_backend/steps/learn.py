@@ -9,8 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_backend.learning.checkpoints import RoundResults
+from ml_backend.learning.embedding_cache import EmbeddingCache
+from ml_backend.learning.evaluation import proportion
 from ml_backend.learning.head import Head, fit_head
 from ml_backend.records import ChoiceControl, QueueEntry
+from ml_backend.steps.holdout import interleave
 from ml_backend.steps.situation import Situation
 from ml_backend.steps.workbench import Workbench
 from strategies import STRATEGIES, Candidates, Labeled, Ranking, rank
@@ -40,8 +43,32 @@ def fit(
         situation.labels_M,
         len(control.classes),
         previous=start,
+        unseen_M=unseen(situation.labeled_hashes, bench.learned_from()),
         seed=bench.plan.seed,
     )
+
+
+def fit_beside(
+    bench: Workbench,
+    situation: Situation,
+    cache: EmbeddingCache,
+    learned_from: frozenset[str],
+) -> Head | None:
+    """Fit a head on another backbone's embeddings, as a round would if that one were in force."""
+    return fit_head(
+        cache.rows(situation.labeled_hashes),
+        situation.labels_M,
+        len(bench.project.control.classes),
+        unseen_M=unseen(situation.labeled_hashes, learned_from),
+        seed=bench.plan.seed,
+    )
+
+
+def unseen(hashes: Sequence[str], learned_from: frozenset[str]) -> NDArray[np.bool_] | None:
+    """Say of each image whether the network was not trained on it; None where it was on none."""
+    if not learned_from:
+        return None
+    return np.array([name not in learned_from for name in hashes], dtype=bool)
 
 
 def order_pool(
@@ -54,17 +81,18 @@ def order_pool(
 ) -> Ranking:
     """Rank the candidates by the configured query strategy, which may ask the head more.
 
+    probs_NC and embeddings_ND are of `situation.ranked_ids`, whose first rows the candidates are.
     The same state gives the same ranking: the random numbers depend on the seed alone.
     """
-    plan = bench.plan
+    plan, candidates = bench.plan, slice(len(situation.candidate_ids_N))
     takes_uncertainty = "uncertainty" in STRATEGIES[plan.strategy].parameters
     parameters: dict[str, Any] = {"uncertainty": plan.uncertainty} if takes_uncertainty else {}
     return rank(
         plan.strategy,
         Candidates(
             situation.candidate_ids_N,
-            probs_NC,
-            embeddings_ND,
+            None if probs_NC is None else probs_NC[candidates],
+            embeddings_ND[candidates],
             predict=None if head is None else head.probs,
         ),
         Labeled(embeddings_MD, situation.labels_M),
@@ -74,23 +102,50 @@ def order_pool(
     )
 
 
+def measure(bench: Workbench, situation: Situation, head: Head | None) -> dict[str, Any]:
+    """Return the head's accuracy on the holdout with its 95 % interval, for the report.
+
+    Empty while nothing is held out or there is no head.
+    """
+    if head is None or not len(situation.holdout_ids_H):
+        return {}
+    said_H = head.probs(vectors(bench, situation.holdout_hashes)).argmax(axis=1)
+    right = int((said_H == situation.holdout_labels_H).sum())
+    accuracy = proportion(right, len(said_H))
+    interval = [accuracy.low, accuracy.high]
+    return {"holdout_accuracy": accuracy.value, "holdout_interval": interval}
+
+
+def queue_order(bench: Workbench, situation: Situation, ranking: Ranking) -> NDArray[np.int64]:
+    """Return rows of `situation.ranked_ids`, wanted first: the ranking with the audit in it."""
+    n_candidates = len(situation.candidate_ids_N)
+    return interleave(
+        ranking.order,
+        np.arange(n_candidates, n_candidates + len(situation.audit_ids_A)),
+        bench.project.audit_share,
+        trained_on=len(situation.labeled_ids_M),
+        held_out=len(situation.holdout_ids_H),
+    )
+
+
 def queue_entries(
     bench: Workbench,
     situation: Situation,
     control: ChoiceControl,
     probs_NC: NDArray[np.float32] | None,
-    ranking: Ranking,
+    order_N: NDArray[np.int64],
     *,
     whole: bool,
 ) -> list[QueueEntry]:
     """Return the window of the queue (or the whole of it), wanted first.
 
-    Tasks that no strategy can rank follow the ranked ones: not embedded yet, skipped, unreadable.
+    probs_NC and order_N are of `situation.ranked_ids`. Tasks that no strategy can rank follow the
+    ranked ones: not embedded yet, skipped, unreadable.
     """
     length = situation.pool_size if whole else min(bench.plan.window, situation.pool_size)
-    rows = ranking.order[:length]
-    prelabels = _prelabels(bench, control, probs_NC, rows)
-    ranked = situation.candidate_ids_N[rows].tolist()
+    rows = order_N[:length]
+    prelabels = _prelabels(bench, situation, control, probs_NC, rows)
+    ranked = situation.ranked_ids[rows].tolist()
     behind = situation.behind[: length - len(ranked)]
     labels = prelabels + [(None, None)] * len(behind)
     return [
@@ -103,6 +158,7 @@ def queue_entries(
 
 def _prelabels(
     bench: Workbench,
+    situation: Situation,
     control: ChoiceControl,
     probs_NC: NDArray[np.float32] | None,
     rows: NDArray[np.int64],
@@ -111,7 +167,8 @@ def _prelabels(
         return [(None, None)] * len(rows)
     top = probs_NC[rows].argmax(axis=1)
     confidences = probs_NC[rows, top]
+    audit = rows >= len(situation.candidate_ids_N)  # the model must not judge itself
     return [
-        (control.classes[class_row], float(confidence))
-        for class_row, confidence in zip(top, confidences, strict=True)
+        (None, None) if audited else (control.classes[class_row], float(confidence))
+        for class_row, confidence, audited in zip(top, confidences, audit, strict=True)
     ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ml_backend.jobs.store import ConnectedProject, Store
+from ml_backend.steps.holdout import Holdout
 
 if TYPE_CHECKING:  # importing a backbone's module loads torch
     from ml_backend.labelstudio.images import ImageReader
@@ -49,3 +50,10 @@ class Workbench:
     now: Callable[[], datetime]
     still_ours: Callable[[], None]  # raises LeaseLost where another trainer took the project over
     on_progress: Callable[[str, int, int], None]  # what, done, total
+    # Content hashes of the images that the backbone was fine-tuned on: it knows them by heart.
+    learned_from: Callable[[], frozenset[str]] = frozenset
+
+    @property
+    def holdout(self) -> Holdout:
+        """Which images are never trained on."""
+        return Holdout(self.project.audit_share, self.project.project_id)

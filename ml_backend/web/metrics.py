@@ -30,6 +30,17 @@ GAUGES = {
 }
 
 
+# Of the latest fine-tune, while it is at work.
+FINE_TUNE_GAUGES = {
+    "epoch": "Epoch that the fine-tune at work is in",
+    "epochs": "Epochs that it was asked for",
+    "train_loss": "Its training loss",
+    "validation_loss": "Its loss on labels that it does not learn from",
+    "images_per_s": "Images that it learns from in a second",
+    "eta_s": "Seconds that its training still takes",
+}
+
+
 class Metrics:
     """One app's metrics."""
 
@@ -83,6 +94,8 @@ class StoreCollector(Collector):
         projects = self._store.projects()
         yield from self._project_gauges(projects)
         yield from self._rounds(projects)
+        yield from self._fine_tunes(projects)
+        yield self._holdout(projects)
         yield self._heartbeat_age()
 
     def _project_gauges(self, projects: list[ConnectedProject]) -> Iterator[Any]:
@@ -110,6 +123,40 @@ class StoreCollector(Collector):
                 seconds.add_metric([label, step], took_s)
         yield finished
         yield seconds
+
+    def _fine_tunes(self, projects: list[ConnectedProject]) -> Iterator[GaugeMetricFamily]:
+        at_work = {}
+        for project in projects:
+            latest = self._store.fine_tunes(project.project_id, limit=1)
+            if latest and latest[0].is_open:
+                at_work[str(project.project_id)] = latest[0]
+        working = GaugeMetricFamily(
+            f"{PREFIX}_fine_tune_at_work", "1 in the state of each", labels=["project", "state"]
+        )
+        for label, record in at_work.items():
+            working.add_metric([label, record.state], 1)
+        yield working
+        for name, meaning in FINE_TUNE_GAUGES.items():
+            family = GaugeMetricFamily(f"{PREFIX}_fine_tune_{name}", meaning, labels=["project"])
+            for label, record in at_work.items():
+                if name in record.progress:
+                    family.add_metric([label], float(record.progress[name]))
+            yield family
+
+    def _holdout(self, projects: list[ConnectedProject]) -> GaugeMetricFamily:
+        family = GaugeMetricFamily(
+            f"{PREFIX}_holdout_accuracy",
+            "Of the latest round's head, on labels that nothing was trained on, with 95 % bounds",
+            labels=["project", "bound"],
+        )
+        for project in projects:
+            latest = self._store.rounds(project.project_id, limit=1)
+            report = latest[0].report if latest else {}
+            if "holdout_accuracy" in report:
+                bounds = (report["holdout_accuracy"], *report["holdout_interval"])
+                for bound, value in zip(("value", "low", "high"), bounds, strict=True):
+                    family.add_metric([str(project.project_id), bound], float(value))
+        return family
 
     def _timings(self, project_id: int) -> dict[str, float]:
         latest = self._store.rounds(project_id, limit=1)

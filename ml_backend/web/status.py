@@ -11,7 +11,15 @@ from ml_backend.jobs.store import ConnectedProject, Heartbeat, RoundRecord, Stor
 from ml_backend.web.auth import Caller
 from ml_backend.web.services import WebServices
 
-PUBLIC_FIELDS = ("project_id", "title", "label_studio_url", "current_version", "held")
+PUBLIC_FIELDS = (
+    "project_id",
+    "title",
+    "label_studio_url",
+    "current_version",
+    "held",
+    "model",
+    "audit_share",
+)
 
 
 def status_of(services: WebServices, caller: Caller) -> dict[str, Any]:
@@ -46,6 +54,7 @@ def problems_of(services: WebServices) -> list[str]:
 def _project_status(store: Store, project: ConnectedProject) -> dict[str, Any]:
     counts = dataclasses.asdict(store.counts(project.project_id))
     latest = store.rounds(project.project_id, limit=1)
+    fine_tunes = store.fine_tunes(project.project_id, limit=1)
     shown = {name: getattr(project, name) for name in PUBLIC_FIELDS}
     return {
         **shown,
@@ -53,6 +62,7 @@ def _project_status(store: Store, project: ConnectedProject) -> dict[str, Any]:
         "connected_at": project.connected_at.isoformat(),
         **_readable(counts),
         "last_round": _round(latest[0]) if latest else None,
+        "fine_tune": _readable(dataclasses.asdict(fine_tunes[0])) if fine_tunes else None,
     }
 
 

@@ -147,15 +147,19 @@ def rollback(shell: Shell, project_id: int, version: str | None, as_json: bool) 
 
 def _standing(store: Store, project: ConnectedProject) -> dict[str, Any]:
     rounds = store.rounds(project.project_id, limit=1)
+    fine_tunes = store.fine_tunes(project.project_id, limit=1)
     return {
         "project": project.project_id,
         "title": project.title,
         "classes": project.control.classes,
         "version": project.current_version,
         "held": project.held,
+        "model": project.model,
+        "audit_share": project.audit_share,
         "counts": dataclasses.asdict(store.counts(project.project_id)),
         "unreadable": store.unreadable(project.project_id),
         "last_round": dataclasses.asdict(rounds[0]) if rounds else None,
+        "fine_tune": dataclasses.asdict(fine_tunes[0]) if fine_tunes else None,
     }
 
 
@@ -202,6 +206,8 @@ def _print_status(answer: dict[str, Any]) -> None:
         )
         if last:
             stdout.print(f"  last round {_ago(last['started_at'])}: {_round_line(last)}")
+        if standing["fine_tune"]:
+            stdout.print(f"  {_fine_tune_line(standing['fine_tune'])}", highlight=False)
     for beat in answer["trainers"]:
         stdout.print(f"trainer {beat['owner']}: {beat['doing']}, seen {_ago(beat['seen_at'])}")
     if answer["projects"] and not answer["trainers"]:
@@ -232,12 +238,34 @@ def _round_line(record: dict[str, Any]) -> str:
     if report.get("error"):
         return f"round {record['round_id']}: [red]{record['state']}[/]: {escape(report['error'])}"
     seconds = sum(report.get("timings_s", {}).values())
-    accuracy = report.get("oof_accuracy")
-    shown = "" if accuracy is None else f", out-of-fold accuracy {accuracy:.2f}"
+    shown = _accuracy(report)
     labeled = report.get("labeled", "?")
     return (
         f"round {record['round_id']}: {record['state']}, {labeled} labeled{shown}, {seconds:.1f} s"
     )
+
+
+def _accuracy(report: dict[str, Any]) -> str:
+    """Say how good the head is: on the holdout where it has labels, else out of fold."""
+    if report.get("holdout_accuracy") is not None:
+        low, high = report["holdout_interval"]
+        return f", holdout accuracy {report['holdout_accuracy']:.2f} ({low:.2f} to {high:.2f})"
+    accuracy = report.get("oof_accuracy")
+    return "" if accuracy is None else f", out-of-fold accuracy {accuracy:.2f}"
+
+
+def _fine_tune_line(record: dict[str, Any]) -> str:
+    progress, outcome = record["progress"], record["outcome"]
+    said = f"fine-tune {record['fine_tune_id']}: {record['state']}"
+    if record["state"] == "training" and "epoch" in progress:
+        said += (
+            f", epoch {progress['epoch']} of {progress['epochs']}, loss "
+            f"{progress['train_loss']:.3f}, {progress['eta_s']:.0f} s to go"
+        )
+    elif record["finished_at"] is None and "doing" in progress:
+        said += f", {progress['doing']}"
+    reason = (outcome.get("verdict") or {}).get("reason") or outcome.get("error")
+    return f"{said}. {escape(str(reason))}" if reason else said
 
 
 def _ago(then: datetime) -> str:

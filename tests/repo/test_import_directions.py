@@ -12,7 +12,8 @@ ADAPTERS = {"labelstudio", "learning", "strategies", "store"}
 STORY = GROUND | ADAPTERS | {"steps"}
 # What each part may import of the others. A part that is missing here is a failure.
 ALLOWED: dict[str, set[str]] = {
-    "settings": {"errors"},
+    "settings": {"errors", "network_settings"},
+    "network_settings": set(),
     "errors": set(),
     "records": set(),
     **dict.fromkeys(ADAPTERS, GROUND),
@@ -23,11 +24,14 @@ ALLOWED: dict[str, set[str]] = {
     "rounds": STORY | {"lookup"},
     "predicting": STORY | {"lookup"},
     "connecting": STORY,
+    "fine_tune": STORY,
     "diagnosis": STORY,
     "backbone_shelf": GROUND | ADAPTERS,
+    "fine_tune_wiring": STORY | {"backbone_shelf"},
     "wiring": STORY
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
-    | {"backbone_shelf"},
+    | {"backbone_shelf", "fine_tune_wiring", "fine_tune"},
+    "model_desk": STORY | {"wiring", "backbone_shelf"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},
     "wsgi": GROUND | {"wiring", "web"},

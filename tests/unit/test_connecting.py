@@ -49,6 +49,8 @@ def around(tmp_path: Path) -> Surroundings:
         queue_of=lambda control: FakeQueue(server, control.classes),
         connection=FakeConnection(),
         now=server.now,
+        audit_share=0.0,
+        model_of=lambda _version: None,
     )
 
 
@@ -140,7 +142,15 @@ def surroundings_of(loop: Loop) -> Surroundings:
         queue_of=lambda _control: loop.queue,
         connection=FakeConnection(),
         now=loop.now,
+        audit_share=0.25,
+        model_of=lambda _version: None,
     )
+
+
+def test_the_audit_share_is_that_of_the_first_connection(around: Surroundings) -> None:
+    first = connect(replace(around, audit_share=0.1), URL, None)
+    again = connect(replace(around, audit_share=0.3), URL, None)
+    assert (first.audit_share, again.audit_share) == (0.1, 0.1)
 
 
 def test_rollback_serves_the_version_before_and_holds_it(tmp_path: Path) -> None:

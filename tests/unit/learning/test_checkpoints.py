@@ -95,6 +95,16 @@ def test_what_is_loaded_is_what_was_saved(tmp_path: Path, saved: RoundResults) -
         assert np.array_equal(saved.head.probs(points_ND), loaded.head.probs(points_ND))
 
 
+def test_a_head_saved_before_networks_were_trained_is_read(tmp_path: Path) -> None:
+    saved = save_results(tmp_path, results())
+    card = json.loads((saved / "card.json").read_text("utf-8"))
+    del card["head"]["calibrated_on_unseen"]
+    (saved / "card.json").write_text(json.dumps(card))
+    loaded = load_results(saved)
+    assert loaded.head is not None
+    assert not loaded.head.calibrated_on_unseen
+
+
 def test_the_newest_is_the_latest_and_old_ones_go(tmp_path: Path) -> None:
     assert latest(tmp_path / "not-there") is None
     for number in range(12):

@@ -143,6 +143,77 @@ def test_a_new_class_calibrates_anew() -> None:
     assert fitted(points_MD, labels_M, 3, previous=before).calibrated_on == 41
 
 
+def after_fine_tuning(n: int, n_unseen: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Embed n images, told apart perfectly but for the last, which the network never saw."""
+    points_MD, labels_M = clusters(n, 3, spread=0.05)
+    unseen_M = np.arange(n) >= n - n_unseen
+    rng = np.random.default_rng(2)
+    confused_M = unseen_M & (rng.random(n) < 0.4)
+    points_MD[confused_M] = points_MD[rng.integers(0, n - n_unseen, confused_M.sum())]
+    return points_MD, labels_M, unseen_M
+
+
+def test_the_temperature_is_that_of_images_the_network_never_saw() -> None:
+    points_MD, labels_M, unseen_M = after_fine_tuning(300, 60)
+    told = fitted(points_MD, labels_M, 3, unseen_M=unseen_M)
+    untold = fitted(points_MD, labels_M, 3)
+    assert untold.oof_accuracy is not None
+    assert told.oof_accuracy is not None
+    assert untold.oof_accuracy >= 0.9
+    assert told.oof_accuracy == pytest.approx(0.75, abs=0.1)
+    assert told.temperature > 1.5 * untold.temperature
+    assert (told.calibrated_on, told.calibrated_on_unseen) == (60, True)
+    assert np.array_equal(told.weights_DK, untold.weights_DK)
+
+
+def test_confidence_then_fits_new_images() -> None:
+    points_MD, labels_M, unseen_M = after_fine_tuning(300, 60)
+    told = fitted(points_MD, labels_M, 3, unseen_M=unseen_M)
+    untold = fitted(points_MD, labels_M, 3)
+    new_ND = points_MD[unseen_M]
+    assert told.oof_accuracy is not None
+    assert told.probs(new_ND).max(axis=1).mean() == pytest.approx(told.oof_accuracy, abs=0.1)
+    assert untold.probs(new_ND).max(axis=1).mean() > 0.85
+
+
+def test_a_network_that_saw_none_of_them_changes_nothing() -> None:
+    points_MD, labels_M = clusters(60, 3, spread=2.0)
+    one = fitted(points_MD, labels_M, 3)
+    two = fitted(points_MD, labels_M, 3, unseen_M=np.ones(60, bool), temperature_start=7.0)
+    assert (one.temperature, one.calibrated_on) == (two.temperature, two.calibrated_on)
+    assert not two.calibrated_on_unseen
+    assert np.array_equal(one.probs(points_MD), two.probs(points_MD))
+
+
+@pytest.mark.parametrize(("start", "expected"), [(None, 1.0), (2.5, 2.5)])
+def test_with_few_unseen_the_temperature_is_the_given_one(
+    start: float | None, expected: float
+) -> None:
+    points_MD, labels_M, unseen_M = after_fine_tuning(100, 8)
+    head = fitted(points_MD, labels_M, 3, unseen_M=unseen_M, temperature_start=start)
+    assert (head.temperature, head.oof_accuracy, head.calibrated_on) == (expected, None, 0)
+    again = fitted(points_MD, labels_M, 3, unseen_M=unseen_M, previous=head, temperature_start=3.0)
+    assert again.temperature == 3.0
+
+
+def test_a_calibration_on_other_rows_is_not_taken_over() -> None:
+    points_MD, labels_M, unseen_M = after_fine_tuning(300, 60)
+    on_all_60 = fitted(points_MD[unseen_M], labels_M[unseen_M], 3)
+    told = fitted(points_MD, labels_M, 3, unseen_M=unseen_M, previous=on_all_60)
+    assert told.temperature == fitted(points_MD, labels_M, 3, unseen_M=unseen_M).temperature
+    soon = fitted(points_MD[1:], labels_M[1:], 3, unseen_M=unseen_M[1:], previous=told)
+    assert (soon.temperature, soon.oof_accuracy) == (told.temperature, told.oof_accuracy)
+    assert soon.calibrated_on_unseen
+    untold = fitted(points_MD[unseen_M], labels_M[unseen_M], 3, previous=told)
+    assert untold.temperature == on_all_60.temperature
+
+
+@pytest.mark.parametrize("unseen_M", [np.ones(5, bool), np.ones(6), np.ones((6, 1), bool)])
+def test_unseen_rows_that_do_not_fit_are_refused(unseen_M: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="unseen_M"):
+        fit_head(*clusters(6, 3), 3, unseen_M=unseen_M)
+
+
 @pytest.mark.parametrize(
     ("embeddings_MD", "labels_M"),
     [

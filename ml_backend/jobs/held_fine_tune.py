@@ -1,0 +1,111 @@
+"""A fine-tune while a process works on it: kept by signs of life, which tell how far it is.
+
+Knows the store and the clock. Somebody else's wish to stop, or a lease that went to another
+process, shows in `interrupted`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from ml_backend.errors import LeaseLost
+from ml_backend.jobs.store import FineTuneRecord, Store
+
+log = logging.getLogger(__name__)
+
+LEASE_S = 20.0
+RENEW_S = 2.0
+# While a round is at work the slow loop waits, but not for ever: a first round embeds for hours.
+LOOK_FOR_ROUNDS_S = 0.2
+GIVE_WAY_AT_MOST_S = 20.0
+
+
+@dataclass
+class HeldFineTune:
+    """The right to work on one fine-tune."""
+
+    store: Store
+    record: FineTuneRecord
+    owner: str
+    now: Callable[[], datetime]
+    stopping: threading.Event
+    state: str = "training"
+    progress: dict[str, Any] = field(default_factory=dict)
+    cancelled: bool = False
+    lost: bool = False
+    _looked: float = float("-inf")
+
+    def tell(self, state: str, **progress: Any) -> None:
+        """Say how far it is; the next sign of life carries it."""
+        self.state = state
+        self.progress = {**self.progress, **progress}
+
+    def interrupted(self) -> bool:
+        """Whether to stop: cancelled, lost to another process, or this process is to end."""
+        return self.cancelled or self.lost or self.stopping.is_set()
+
+    def give_way(self) -> None:
+        """Wait while a round is at work: annotators wait for that one."""
+        if time.monotonic() - self._looked < LOOK_FOR_ROUNDS_S:
+            return
+        end = time.monotonic() + GIVE_WAY_AT_MOST_S
+        while self.store.rounds_at_work(self.now()) and time.monotonic() < end:
+            if self.stopping.wait(LOOK_FOR_ROUNDS_S / 4) or self.interrupted():
+                break
+        self._looked = time.monotonic()
+
+    def renew(self) -> None:
+        """Give a sign of life."""
+        try:
+            record = self.store.renew_fine_tune(
+                self.record.fine_tune_id,
+                self.owner,
+                LEASE_S,
+                self.now(),
+                state=self.state,
+                progress=self.progress,
+            )
+            self.cancelled = record.cancel
+        except LeaseLost:
+            self.lost = True
+        except SQLAlchemyError as error:  # a locked database passes, or the lease ends
+            log.warning("fine-tune %d: no sign of life: %s", self.record.fine_tune_id, error)
+
+
+@contextmanager
+def held_fine_tune(
+    store: Store,
+    fine_tune_id: int,
+    owner: str,
+    now: Callable[[], datetime],
+    stopping: threading.Event,
+) -> Iterator[HeldFineTune]:
+    """Claim a fine-tune and keep it in the background. Raises LeaseLost where it is another's.
+
+    What ends without having finished it gives it back, to be gone on with.
+    """
+    record = store.claim_fine_tune(fine_tune_id, owner, LEASE_S, now())
+    held = HeldFineTune(store, record, owner, now, stopping, progress=dict(record.progress))
+    over = threading.Event()
+
+    def keep() -> None:
+        while not over.wait(RENEW_S) and not held.lost:
+            held.renew()
+
+    thread = threading.Thread(target=keep, name="fine-tune lease", daemon=True)
+    thread.start()
+    try:
+        yield held
+    finally:
+        over.set()
+        thread.join()
+        store.release_fine_tune(fine_tune_id, owner)
