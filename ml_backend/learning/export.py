@@ -114,7 +114,7 @@ def export_model(
         raise ConfigurationError(f"format={format!r}: expected one of {', '.join(SUFFIXES)}")
     if len(classes) != head.n_classes:
         raise ValueError(f"{len(classes)} class names, but the head has {head.n_classes} classes")
-    file = target if target.suffix == SUFFIXES[format] else target / f"model{SUFFIXES[format]}"
+    file = _file_of(target, format)
     compared = [*pictures, *_random_pictures(backbone.preprocessing.crop_px)]
     # A GPU computes convolutions in TF32, which differs by more than the tolerance.
     network = copy.deepcopy(backbone.network).cpu()
@@ -138,6 +138,13 @@ def export_model(
         part.replace(file)
         text.replace(file.with_name(f"{file.name}.json"))
     return Exported(file, file.with_name(f"{file.name}.json"), format, difference, len(compared))
+
+
+def _file_of(target: Path, format: str) -> Path:
+    suffix = SUFFIXES[format]
+    if target.suffix in set(SUFFIXES.values()) - {suffix} and not target.is_dir():
+        raise ConfigurationError(f"{target}: a {format} file ends in {suffix}")
+    return target if target.suffix == suffix else target / f"model{suffix}"
 
 
 def _card(

@@ -179,6 +179,8 @@ def test_what_cannot_be_exported_is_said_before_anything_is_written(
     backbone = network_of("squeezenet1_1", 512)
     with pytest.raises(ConfigurationError, match="torchscript, pt2, onnx"):
         export_model(backbone, head_of(512), CLASSES, tmp_path, "caffe")
+    with pytest.raises(ConfigurationError, match=r"a torchscript file ends in \.pt$"):
+        export_model(backbone, head_of(512), CLASSES, tmp_path / "mine.onnx")
     with pytest.raises(ValueError, match="1 class names, but the head has 4"):
         export_model(backbone, head_of(512), ["cat"], tmp_path)
     monkeypatch.setitem(sys.modules, "onnx", None)
