@@ -13,6 +13,7 @@
     │   └── PublishMismatch             what was written is not what Label Studio holds
     ├── ImageUnreadable               one image; carries a reason for people; never stops a round
     ├── CorruptFile                   a file of ours that cannot be what was written
+    ├── ExportFailed                  a model cannot be exported, or then answers otherwise
     ├── Cancelled                     somebody asked for the work to stop
     ├── TrainingDiverged              losses that are not numbers, several times in a row
     ├── UnknownModel                  no model version of that name is kept; says which are
@@ -73,6 +74,10 @@ class ImageUnreadable(ActiveLabelerError):
 
 class CorruptFile(ActiveLabelerError):
     """A file of ours does not hold what its format promises."""
+
+
+class ExportFailed(ActiveLabelerError):
+    """A model cannot be exported, or its file gives other probabilities than it does itself."""
 
 
 class Cancelled(ActiveLabelerError):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ml_backend.errors import ActiveLabelerError, Cancelled, ConfigurationError
@@ -92,7 +93,7 @@ def _train_all(bench: TuningBench, examples: Examples, pictures: Pictures) -> Fi
     labels_N = examples.labels_M[[row_of[name] for name in pictures.hashes]]
     tuned = train(bench, pictures, labels_N, len(examples.classes), RUN)
     for row in tuned.history:
-        bench.track({k: v for k, v in row.items() if isinstance(v, float)}, int(row["epoch"]))
+        bench.trackers.log(row, int(row["epoch"]))
     return tuned
 
 
@@ -140,7 +141,9 @@ def _register(
     name = bench.registry.save(card, challenger.network.state_dict(), arrays)
     state, note = "challenger" if judged.verdict.promote else "refused", judged.verdict.reason
     store.note_model(project.project_id, name, state, note, bench.bench.now())
-    return bench.registry.card(name)
+    saved = bench.registry.card(name)
+    bench.trackers.finish(asdict(saved))
+    return saved
 
 
 def base_model(bench: TuningBench) -> str:

@@ -21,6 +21,7 @@ from ml_backend.settings import Settings
 
 if TYPE_CHECKING:
     from ml_backend.learning.distributed import Distributed
+    from ml_backend.learning.tracking import Trackers
     from ml_backend.steps.tuning_bench import TuningBench
     from ml_backend.steps.workbench import Workbench
 
@@ -89,7 +90,20 @@ def tuning_bench(
         pretrained=lambda: backbones.of(project_id, lambda: iter(())),
         cache_of=backbones.cache_of,
         process=process,
+        trackers=_trackers(settings, f"project-{project_id}", f"fine-tune-{fine_tune_id}"),
     )
+
+
+def _trackers(settings: Settings, project: str, run: str) -> Trackers:
+    """Open what was opted for. Raises ConfigurationError where the extra is not installed."""
+    from ml_backend.learning.tracking import MlflowTracker, TensorBoardTracker, Tracker, Trackers
+
+    opened: list[Tracker] = []
+    if settings.tensorboard:
+        opened.append(TensorBoardTracker(settings.model_dir / "tensorboard" / project / run))
+    if settings.mlflow_tracking_uri:
+        opened.append(MlflowTracker(settings.mlflow_tracking_uri, project, run))
+    return Trackers(opened)
 
 
 def with_sound_model(

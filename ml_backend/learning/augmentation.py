@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812 - torch's own idiom
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_backend.learning.backbones import Preprocessing
+from ml_backend.learning.preprocessing import Preprocessing
 from ml_backend.learning.recipe import Augment
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)

@@ -23,10 +23,10 @@ from torch import Tensor
 
 from ml_backend.errors import Cancelled
 from ml_backend.learning.augmentation import centred, draw, shown
-from ml_backend.learning.backbones import Preprocessing
 from ml_backend.learning.learner import Learner
 from ml_backend.learning.picture_classifier import PictureClassifier
 from ml_backend.learning.pictures import Pictures
+from ml_backend.learning.preprocessing import Preprocessing
 
 BATCHES_AHEAD = 2
 

@@ -42,7 +42,7 @@ class PatchNetwork(nn.Module):
             [F.relu(responses_BLK - THRESHOLD), F.relu(-responses_BLK - THRESHOLD)], dim=2
         )
         side = (SIZE_PX - PATCH_PX) // STRIDE_PX + 1
-        patterns = both_BLK.transpose(1, 2).reshape(len(pictures_B3HW), -1, side, side)
+        patterns = both_BLK.transpose(1, 2).reshape(pictures_B3HW.shape[0], -1, side, side)
         return [
             F.adaptive_avg_pool2d(patterns, 2).flatten(1),
             patterns.mean(dim=(2, 3)),

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ml_backend.errors import ConfigurationError, WeightsUnavailable
@@ -18,7 +19,7 @@ from ml_backend.learning import presets, timm_models, torchvision_models
 from ml_backend.learning.encoders import find_encoder
 from ml_backend.learning.networks import OWN_INPUT_SCALE, TENSORFLOW_PADDING, vary
 from ml_backend.learning.preprocessing import InputChanges, Preprocessing
-from ml_backend.learning.weights import is_file_name, read_checkpoint
+from ml_backend.learning.weights import is_file_name, read_checkpoint, some_of
 
 log = logging.getLogger(__name__)
 
@@ -94,6 +95,11 @@ def _load_file(network: nn.Module, weights: str, classifier: tuple[str, ...]) ->
     """Load every feature out of a file, log what was done to it, and say it in short."""
     place = repr(weights)
     encoder = find_encoder(network, read_checkpoint(Path(weights)), place, classifier)
+    broken = [name for name, tensor in encoder.state.items() if not torch.isfinite(tensor).all()]
+    if broken:
+        raise WeightsUnavailable(
+            f"weights={place}: not all values are finite numbers in {some_of(broken, 5)}"
+        )
     network.load_state_dict(encoder.state, strict=True)
     if how := str(encoder):
         log.info("weights=%s: %s", place, how)

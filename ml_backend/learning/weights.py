@@ -48,9 +48,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
             read = safetensors.torch.load_file(path)
         else:
             read = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = _as_float32(read)
     except Exception as error:  # a file of another kind makes unpicklers raise nearly anything
         raise WeightsUnavailable(_why_unreadable(path, error)) from error
-    checkpoint = _as_float32(read)
     if not isinstance(checkpoint, dict) or not _holds_tensors(checkpoint):
         raise WeightsUnavailable(f"weights={str(path)!r}: expected a state dict (name -> tensor)")
     return checkpoint

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,7 @@ from ml_backend.errors import Cancelled
 from ml_backend.jobs.held_fine_tune import HeldFineTune
 from ml_backend.learning.recipe import Recipe
 from ml_backend.learning.registry import Registry
+from ml_backend.learning.tracking import Trackers
 from ml_backend.steps.workbench import Workbench
 
 if TYPE_CHECKING:  # these load torch
@@ -47,8 +48,7 @@ class TuningBench:
     pretrained: Callable[[], Backbone]
     cache_of: Callable[[Backbone], EmbeddingCache]
     process: Distributed | None = None
-    # Metrics and their step, for opt-in trackers.
-    track: Callable[[dict[str, float], int], None] = lambda _metrics, _step: None
+    trackers: Trackers = field(default_factory=Trackers)  # none, unless somebody opted in
 
     @property
     def project_id(self) -> int:

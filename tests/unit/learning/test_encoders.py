@@ -166,6 +166,19 @@ def test_a_feature_of_another_shape_is_refused(features: State, tmp_path: Path) 
         load(state, tmp_path)
 
 
+def test_values_that_are_not_numbers_are_refused(features: State, tmp_path: Path) -> None:
+    broken = torch.full_like(features["bn1.weight"], torch.nan)
+    with pytest.raises(WeightsUnavailable, match=r"not all values are finite .* bn1\.weight"):
+        load(features | {"bn1.weight": broken}, tmp_path)
+
+
+def test_a_checkpoint_that_holds_itself_is_refused(features: State, tmp_path: Path) -> None:
+    around: dict[str, Any] = dict(features)
+    around["again"] = around
+    with pytest.raises(WeightsUnavailable, match="RecursionError"):
+        load(around, tmp_path)
+
+
 def test_layers_that_the_network_does_not_have_are_refused(features: State, tmp_path: Path) -> None:
     deeper = features | {"layer4.2.conv1.weight": torch.zeros(1)}
     with pytest.raises(WeightsUnavailable, match=r"Unexpected: layer4\.2\.conv1\.weight\."):
