@@ -186,7 +186,9 @@ def roll_back(shell: Shell, project_id: int, model: str | None, as_json: bool) -
 @click.option(
     "--to", "target", type=click.Path(path_type=Path), required=True, help="File to write."
 )
-@click.option("--format", "form", type=click.Choice(["torchscript", "pt2", "onnx"]), default="torchscript")
+@click.option(
+    "--format", "form", type=click.Choice(["torchscript", "pt2", "onnx"]), default="torchscript"
+)
 @as_json
 @click.pass_obj
 def export(
