@@ -48,6 +48,7 @@ def random_squeezenet() -> Backbone:
     """A backbone that knows nothing, 32 px in, 512 features out; always the same."""
     import torch
 
+    torch.set_num_threads(1)  # two threads of small products wait for each other more than they work
     preprocessing = Preprocessing(SIDE_PX, SIDE_PX, (0.5,) * 3, (0.25,) * 3)
     made = Backbone(
         feature_network("squeezenet1_1", {}, (), 512),
