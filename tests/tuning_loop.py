@@ -10,6 +10,7 @@ import threading
 from dataclasses import dataclass, field
 from functools import lru_cache
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,7 +49,7 @@ def random_squeezenet() -> Backbone:
     """A backbone that knows nothing, 32 px in, 512 features out; always the same."""
     import torch
 
-    torch.set_num_threads(1)  # two threads of small products wait for each other more than they work
+    torch.set_num_threads(1)  # two threads of small products mostly wait for each other
     preprocessing = Preprocessing(SIDE_PX, SIDE_PX, (0.5,) * 3, (0.25,) * 3)
     made = Backbone(
         feature_network("squeezenet1_1", {}, (), 512),
@@ -98,6 +99,8 @@ class TuningLoop(Loop):
     images: Any = field(default_factory=StripedImages)
     recipe: Recipe = RECIPE
     start: str = "pretrained"
+    pretrained: Backbone = field(default_factory=random_squeezenet)
+    embeddings: Path | None = None  # the caches' folder, where loops share one
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -107,13 +110,13 @@ class TuningLoop(Loop):
 
     def cache_of(self, backbone: Backbone) -> EmbeddingCache:
         if backbone.key not in self.caches:
-            folder = self.folder / "embeddings"
+            folder = self.embeddings or self.folder / "embeddings"
             self.caches[backbone.key] = EmbeddingCache(folder, backbone.key, backbone.dim)
         return self.caches[backbone.key]
 
     def backbone_of(self, model: str | None) -> tuple[Backbone, frozenset[str]]:
         if model is None:
-            return random_squeezenet(), frozenset()
+            return self.pretrained, frozenset()
         if model not in self.backbones:
             stored = self.registry.load(model)
             learned_from = frozenset(unpack_hashes(stored.arrays["learned_from"]))
@@ -147,7 +150,7 @@ class TuningLoop(Loop):
             held=held,
             registry=self.registry,
             folder=self.folder / "fine-tunes" / str(held.record.fine_tune_id),
-            pretrained=random_squeezenet,
+            pretrained=lambda: self.pretrained,
             cache_of=self.cache_of,
         )
 

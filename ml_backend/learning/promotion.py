@@ -24,6 +24,9 @@ from numpy.typing import NDArray
 
 SIGNIFICANCE = 0.05
 WORTHWHILE = 0.02  # a gain in accuracy that people would notice: 2 points
+# A holdout on which the challenger does so much worse by luck in one case of ten is not overruled.
+# One image more that the champion got right is no such evidence where there are a few dozen.
+POINTS_AGAINST = 0.1
 ENOUGH_POWER = 0.8  # the usual demand on an experiment
 _Z_95 = 1.959964
 
@@ -140,8 +143,9 @@ def judge(
     """Decide whether the challenger is promoted.
 
     The holdout decides where its p is small enough, where it could have shown a gain of
-    `worthwhile`, and where it points against the challenger. Only else cross-validation is asked:
-    on images that neither of the two networks was trained on, or the one that was wins by that.
+    `worthwhile`, and where it points clearly against the challenger. Only else cross-validation is
+    asked: on images that neither of the two networks was trained on, or the one that was wins by
+    that.
     `tests_before` is the sum of `tests_spent` of the verdicts since the last promotion.
     """
     if holdout is None or holdout.n == 0:
@@ -151,7 +155,7 @@ def judge(
     spent = _spent(test)
     if test.p_better <= test.significance:
         return Verdict(True, "holdout", f"Promoted: {said}.", spent, test, None)
-    if test.can_tell or test.only_challenger < test.only_champion:
+    if test.can_tell or test.p_worse <= POINTS_AGAINST:
         reason = f"Refused: {said}; {_why_refused(test)}."
         return Verdict(False, "holdout", reason, spent, test, None)
     return _by_cross_validation(test, cross_validation, significance, worthwhile, tests_before)
