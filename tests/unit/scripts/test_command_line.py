@@ -17,6 +17,8 @@ COMMANDS = (
     "connect",
     "detach",
     "doctor",
+    "fine-tune",
+    "models",
     "rollback",
     "serve",
     "status",

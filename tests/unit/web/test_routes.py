@@ -17,6 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy.exc import OperationalError
 
 from ml_backend.errors import ImageUnreadable
+from ml_backend.jobs.store import Store
 from ml_backend.records import Annotation, Task
 from ml_backend.web.app import create_app
 from ml_backend.web.services import WebServices
@@ -194,6 +195,54 @@ def test_status_tells_how_a_project_stands(client: FlaskClient, web: WebServices
     assert shown["last_round"]["finished_at"] == "2026-01-02T03:04:05+00:00"
     assert (status["trainers"][0]["age_s"], status["problems"]) == (3.0, [])
     assert "secret" not in str(status)
+
+
+TRAINING = {
+    "epoch": 3,
+    "epochs": 12,
+    "step": 30,
+    "steps": 120,
+    "train_loss": 0.5,
+    "images_per_s": 40.0,
+    "eta_s": 90.0,
+}
+
+
+def at_work(store: Store) -> None:
+    """A fine-tune in its third epoch, and a round that measured on the holdout."""
+    asked = store.ask_fine_tune(7, "command", NOW)
+    store.claim_fine_tune(asked.fine_tune_id, "worker", 60.0, NOW)
+    store.renew_fine_tune(
+        asked.fine_tune_id, "worker", 60.0, NOW, state="training", progress=TRAINING
+    )
+    round_id = store.start_round(7, NOW)
+    report = {"holdout_accuracy": 0.8, "holdout_interval": [0.7, 0.9]}
+    store.finish_round(round_id, NOW, state="published", model_version="v1", report=report)
+
+
+def test_status_tells_how_far_a_fine_tune_is(client: FlaskClient, web: WebServices) -> None:
+    at_work(web.store)
+    (shown,) = client.get("/status", headers=header(SECRET)).json["projects"]
+    assert (shown["model"], shown["fine_tune"]["state"]) == (None, "training")
+    assert shown["fine_tune"]["progress"] == TRAINING
+
+
+def test_metrics_tell_how_far_a_fine_tune_is_and_how_good_the_model(
+    client: FlaskClient, web: WebServices
+) -> None:
+    at_work(web.store)
+    text = client.get("/metrics", headers=basic(*ADMIN)).text
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["active_labeler_fine_tune_at_work", "7", "training"] == 1
+    assert samples["active_labeler_fine_tune_epoch", "7"] == 3
+    assert samples["active_labeler_fine_tune_eta_s", "7"] == 90
+    assert ("active_labeler_fine_tune_validation_loss", "7") not in samples  # none yet
+    assert samples["active_labeler_holdout_accuracy", "7", "value"] == 0.8
+    assert samples["active_labeler_holdout_accuracy", "7", "low"] == 0.7
 
 
 def test_metrics_can_be_parsed_and_count_what_happened(
