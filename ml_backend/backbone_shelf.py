@@ -115,6 +115,14 @@ class Backbones:
             tensorflow_padding=settings.convolution_padding == "tensorflow",
         )
 
+    def forget_embeddings(self, backbone_key: str) -> None:
+        """Delete the embeddings of a model that is gone. A process that reads them may go on."""
+        from ml_backend.learning.embedding_cache import remove_cache
+
+        with self._lock:
+            self._caches.pop(backbone_key, None)
+            remove_cache(self._settings.model_dir / "embeddings", backbone_key)
+
     def _scratch(self, project_id: int, images: Callable[[], Any]) -> Backbone:
         from ml_backend.learning.scratch import load_scratch_backbone, train_scratch_backbone
 

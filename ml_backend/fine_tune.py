@@ -229,7 +229,9 @@ def _prune(bench: TuningBench, newest: str) -> None:
     # What a rollback would go back to.
     retired = [record for record in store.models(bench.project_id) if record.state == "retired"]
     protect |= {record.model for record in sorted(retired, key=lambda r: r.changed_at)[-1:]}
+    keys = {name: bench.registry.card(name).backbone_key for name in bench.registry.names()}
     for name in bench.registry.prune(protect, bench.plan.models_keep, bench.plan.models_max_bytes):
+        bench.forget_embeddings(keys[name])
         note = "removed to keep to models_keep and models_max_bytes"
         store.note_model(bench.project_id, name, "removed", note, bench.bench.now())
     bench.registry.clear_unfinished()

@@ -89,6 +89,7 @@ def tuning_bench(
         folder=folder,
         pretrained=lambda: backbones.of(project_id, lambda: iter(())),
         cache_of=backbones.cache_of,
+        forget_embeddings=backbones.forget_embeddings,
         process=process,
         trackers=_trackers(settings, f"project-{project_id}", f"fine-tune-{fine_tune_id}"),
     )

@@ -99,12 +99,14 @@ class TuningLoop(Loop):
     images: Any = field(default_factory=StripedImages)
     recipe: Recipe = RECIPE
     start: str = "pretrained"
+    models_keep: int = 3
     pretrained: Backbone = field(default_factory=random_squeezenet)
     embeddings: Path | None = None  # the caches' folder, where loops share one
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.registry = Registry(self.folder / "models")
+        self.forgotten: list[str] = []
         self.caches: dict[str, EmbeddingCache] = {}
         self.backbones: dict[str, tuple[Backbone, frozenset[str]]] = {}
 
@@ -146,12 +148,13 @@ class TuningLoop(Loop):
     def tuning_bench(self, held: HeldFineTune) -> TuningBench:
         return TuningBench(
             bench=self.workbench(self.project_id, lambda: None),
-            plan=TuningPlan(self.recipe, self.start, 3, 10**9, "test"),
+            plan=TuningPlan(self.recipe, self.start, self.models_keep, 10**9, "test"),
             held=held,
             registry=self.registry,
             folder=self.folder / "fine-tunes" / str(held.record.fine_tune_id),
             pretrained=lambda: self.pretrained,
             cache_of=self.cache_of,
+            forget_embeddings=self.forgotten.append,
         )
 
     def fine_tune(self, stopping: threading.Event | None = None) -> str:

@@ -103,12 +103,14 @@ class FineTunes:
         self._change(statement, f"{owner} no longer holds fine-tune {fine_tune_id}")
         return self.fine_tune(fine_tune_id)
 
-    def release_fine_tune(self, fine_tune_id: int, owner: str) -> None:
+    def release_fine_tune(self, fine_tune_id: int, owner: str, *, failed: bool = False) -> None:
         """Give a fine-tune back to be gone on with. Nothing where it is another's by now.
 
-        This does not count as an attempt: only processes that die do.
+        Only one that failed counts as an attempt, as does a process that dies.
         """
-        given_back = {"owner": None, "until": None, "attempts": TABLE.attempts - 1}
+        given_back: dict[str, Any] = {"owner": None, "until": None}
+        if not failed:
+            given_back["attempts"] = TABLE.attempts - 1
         with self._database.writing() as connection:
             connection.execute(_held(fine_tune_id, owner).values(given_back))
 

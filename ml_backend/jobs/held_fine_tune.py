@@ -91,7 +91,8 @@ def held_fine_tune(
 ) -> Iterator[HeldFineTune]:
     """Claim a fine-tune and keep it in the background. Raises LeaseLost where it is another's.
 
-    What ends without having finished it gives it back, to be gone on with.
+    What ends without having finished it gives it back, to be gone on with; an error is noted in its
+    progress and raised.
     """
     record = store.claim_fine_tune(fine_tune_id, owner, LEASE_S, now())
     held = HeldFineTune(store, record, owner, now, stopping, progress=dict(record.progress))
@@ -103,9 +104,16 @@ def held_fine_tune(
 
     thread = threading.Thread(target=keep, name="fine-tune lease", daemon=True)
     thread.start()
+    failed = False
     try:
         yield held
+    except BaseException as error:
+        failed = not stopping.is_set()
+        held.tell(held.state, error=f"{type(error).__name__}: {error}")
+        raise
     finally:
         over.set()
         thread.join()
-        store.release_fine_tune(fine_tune_id, owner)
+        if failed:
+            held.renew()  # so that what is told arrives
+        store.release_fine_tune(fine_tune_id, owner, failed=failed)

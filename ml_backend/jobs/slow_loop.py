@@ -100,7 +100,8 @@ class SlowLoop:
     def _given_up(self, waiting: FineTuneRecord) -> bool:
         if waiting.attempts < MAX_ATTEMPTS:
             return False
-        error = f"its process died {waiting.attempts} times; the trainer's log says how"
+        died = f"its process died {waiting.attempts} times; the trainer's log says how"
+        error = waiting.progress.get("error", died)
         outcome = {"error": error, "trained_on": waiting.progress.get("trained_on", 0)}
         self.store.finish_fine_tune(
             waiting.fine_tune_id, self.now(), state="failed", outcome=outcome

@@ -128,6 +128,12 @@ class EmbeddingCache:
             yield
 
 
+def remove_cache(folder: Path, backbone_key: str) -> None:
+    """Delete a backbone's vectors. Whoever has them open reads on until they close them."""
+    for ending in ("keys", "vectors", "lock"):  # keys first: without them no vector is valid
+        (folder / f"{backbone_key}.{ending}").unlink(missing_ok=True)
+
+
 def _key(content: bytes, vector: bytes) -> bytes:
     checksum = zlib.crc32(vector)
     return _KEY.pack(content, checksum, _key_checksum(content, checksum))

@@ -47,6 +47,7 @@ class TuningBench:
     folder: Path
     pretrained: Callable[[], Backbone]
     cache_of: Callable[[Backbone], EmbeddingCache]
+    forget_embeddings: Callable[[str], None]  # of a model that is gone, by its backbone's key
     process: Distributed | None = None
     trackers: Trackers = field(default_factory=Trackers)  # none, unless somebody opted in
 

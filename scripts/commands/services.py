@@ -38,6 +38,7 @@ def train(shell: Shell) -> None:
     from ml_backend import wiring  # torch takes seconds to import: not for --help
 
     settings = shell.settings
+    os.environ.update(shell.environment)  # for the processes that fine-tune
     stopping = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -267,3 +267,19 @@ def test_one_that_died_after_registering_is_ended_without_training_again(
 def test_the_folder_of_a_fine_tune_goes_with_it(promoted: Any) -> None:
     left = promoted.folder / "fine-tunes"
     assert list(left.iterdir()) == []
+
+
+def test_models_beyond_those_that_are_kept_go_with_their_embeddings(tmp_path: Path) -> None:
+    loop = labeled_loop(tmp_path, n=60, models_keep=1)
+    keys = []
+    for rate in (1e-5, 2e-5, 3e-5):  # too little to be any better
+        loop.recipe = replace(RECIPE, epochs=1, learning_rate=rate)
+        assert loop.fine_tune() == "refused", loop.outcome()
+        keys.append(loop.registry.card(loop.outcome()["model"]).backbone_key)
+    kinds = [loop.registry.card(name).kind for name in loop.registry.names()]
+    assert kinds.count("pretrained") == 1
+    assert 1 <= kinds.count("fine-tuned") <= 2  # the newest, and the best if it is another
+    assert loop.forgotten
+    assert set(loop.forgotten) < set(keys)
+    removed = [record for record in loop.store.models(1) if record.state == "removed"]
+    assert len(removed) == len(loop.forgotten)

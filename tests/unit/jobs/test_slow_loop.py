@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ml_backend.jobs.held_fine_tune import held_fine_tune
 from ml_backend.jobs.slow_loop import MAX_ATTEMPTS, FineTunePolicy, SlowLoop
 from ml_backend.jobs.store import Store
 
@@ -146,3 +148,28 @@ def test_stopping_asks_the_process_to_end(slow: SlowLoop, store: Store, started:
     slow.tend()
     slow.stop()
     assert started.processes[0].terminated
+
+
+def test_an_error_counts_as_an_attempt_and_is_told_in_the_end(
+    slow: SlowLoop, store: Store, started: Started
+) -> None:
+    number = store.ask_fine_tune(1, "news", NOW).fine_tune_id
+    for _ in range(MAX_ATTEMPTS):
+        with (
+            pytest.raises(MemoryError),
+            held_fine_tune(store, number, "worker", lambda: NOW, threading.Event()),
+        ):
+            raise MemoryError("the GPU is full")
+    slow.tend()
+    assert started.numbers == []
+    ended = store.fine_tunes(1)[0]
+    assert (ended.state, ended.outcome["error"]) == ("failed", "MemoryError: the GPU is full")
+
+
+def test_a_process_that_is_asked_to_end_does_not_count(store: Store) -> None:
+    number = store.ask_fine_tune(1, "news", NOW).fine_tune_id
+    stopping = threading.Event()
+    with held_fine_tune(store, number, "worker", lambda: NOW, stopping) as held:
+        stopping.set()
+        assert held.interrupted()
+    assert (store.fine_tune(number).attempts, store.fine_tune(number).owner) == (0, None)

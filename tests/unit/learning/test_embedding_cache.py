@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from ml_backend.errors import CorruptFile
-from ml_backend.learning.embedding_cache import EmbeddingCache
+from ml_backend.learning.embedding_cache import EmbeddingCache, remove_cache
 
 DIM = 5
 
@@ -200,3 +200,14 @@ def test_threads_may_share_one_cache(tmp_path: Path) -> None:
         thread.join()
     assert cache.rows([name(n) for n in range(85)])[:, 0].tolist() == list(range(85))
     assert len(cache) == 85
+
+
+def test_a_removed_cache_is_empty_and_its_readers_read_on(tmp_path: Path) -> None:
+    cache, other = (EmbeddingCache(tmp_path, key, DIM) for key in ("key", "other"))
+    fill(cache, 1, 2)
+    fill(other, 1)
+    remove_cache(tmp_path, "key")
+    remove_cache(tmp_path, "key")  # twice is once
+    assert cache.rows([name(2)]).tolist() == vectors(2).tolist()
+    assert len(EmbeddingCache(tmp_path, "key", DIM)) == 0
+    assert len(EmbeddingCache(tmp_path, "other", DIM)) == 1
