@@ -156,7 +156,8 @@ def table(records: list[dict[str, Any]]) -> str:
     for record in records:
         lines.append(
             f"| {record['network']} | {record['device']} | {record['bare']:.1f} "
-            f"| {record['ours']:.1f} | **{record['ratio']:.2f}** | {record['wall_ratio']:.2f} "
+            f"| {record['ours']:.1f} | **{record['ratio']:.2f}** "
+            f"({record['lowest']:.2f}–{record['highest']:.2f}) | {record['wall_ratio']:.2f} "
             f"| {100 * record['data_wait_share']:.1f} % |"
         )
     return "\n".join(lines)
@@ -171,10 +172,13 @@ def _summary(pairs: list[tuple[Timing, Timing]], device: str) -> dict[str, Any]:
     def median(values: list[float]) -> float:
         return float(np.median(values))
 
+    ratios = [seconds(bare) / seconds(ours) for bare, ours in pairs]
     return {
         "bare": median([bare.images / seconds(bare) for bare, _ in pairs]),
         "ours": median([ours.images / seconds(ours) for _, ours in pairs]),
-        "ratio": median([seconds(bare) / seconds(ours) for bare, ours in pairs]),
+        "ratio": median(ratios),
+        "lowest": min(ratios),
+        "highest": max(ratios),
         "wall_ratio": median([bare.wall_s / ours.wall_s for bare, ours in pairs]),
         "data_wait_share": median([ours.data_wait_share for _, ours in pairs]),
         "repetitions": len(pairs),
@@ -216,7 +220,7 @@ def main() -> None:
     text = (
         f"```\n{command}\n```\n\n{table(records)}\n\n{machine()} torch {torch.__version__}, "
         f"batches of {options.batch_size}, 224 px, augment={options.augment}, medians of "
-        f"{options.repetitions} turns."
+        f"{options.repetitions} turns (lowest and highest in brackets)."
     )
     print(text)
     if options.docs:

@@ -71,7 +71,7 @@ def shown(
     cut = F.grid_sample(
         pixels_BSS3.permute(0, 3, 1, 2).float(),
         _grid(_placements(draws, ranges), preprocessing.crop_px),
-        padding_mode="reflection",
+        padding_mode="border",  # never beyond a rounding
         align_corners=False,
     )
     if ranges.colour:
@@ -88,13 +88,14 @@ def centred(pixels_BSS3: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 def normalised(pixels_BCHW: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Normalise in one pass, and lay out in memory as convolutions like it.
+    """Normalise in one pass, and lay out in memory as convolutions like it. Overwrites floats.
 
     The same as `Preprocessing.normalise` but for the last bits of a float.
     """
     std = torch.tensor(preprocessing.std, device=pixels_BCHW.device).view(-1, 1, 1)
     mean = torch.tensor(preprocessing.mean, device=pixels_BCHW.device).view(-1, 1, 1)
-    inputs = torch.addcmul(-mean / std, pixels_BCHW.float(), 1 / (255 * std))
+    inputs = pixels_BCHW.float()  # in place from here: new memory costs as much as the arithmetic
+    torch.addcmul(-mean / std, inputs, 1 / (255 * std), out=inputs)
     return inputs.contiguous(memory_format=torch.channels_last)
 
 
@@ -116,7 +117,7 @@ def _placements(draws: Tensor, ranges: Ranges) -> Tensor:
 
 
 def _grid(placements_B23: Tensor, crop_px: int) -> Tensor:
-    """Say where each pixel of a crop comes from: (B, P, P, 2). As affine_grid, but thrice as fast."""
+    """Say where each pixel of a crop comes from: (B, P, P, 2). affine_grid, but thrice as fast."""
     steps_P = (2 * torch.arange(crop_px, device=placements_B23.device) + 1) / crop_px - 1
     along_x, along_y, offset = placements_B23[:, None, None].unbind(dim=4)
     return torch.addcmul(
