@@ -14,6 +14,7 @@ from strategies.arrays import FloatArray
 
 _NEAR_THE_MEAN = 1e-3  # squared rest of a unit vector below which subtracting loses its digits
 _SAFE_SQUARES = 1e-30, 1e30
+_MEAN_SAMPLE = 4096  # rows whose mean stands for the pool's
 _NO_DIRECTION = 1e-4  # a shorter rest than this, of a unit vector, is rounding and no direction
 
 
@@ -41,6 +42,12 @@ class Directions:
             total_D = total_D + unit_rows(labeled_MD).sum(axis=0, dtype=np.float64)
         mean_D: FloatArray = total_D / max(pool_size + len(labeled_MD), 1)
         return cls(mean_D.astype(np.float32))
+
+    @classmethod
+    def of_pool(cls, pool_ND: FloatArray, labeled_MD: FloatArray) -> Directions:
+        """Centre on the mean of pool and labeled, the pool seen through a regular sample of it."""
+        step = -(-len(pool_ND) // _MEAN_SAMPLE)
+        return cls.around(pool_ND[::step], labeled_MD, len(pool_ND))
 
     @classmethod
     def raw(cls, sample_SD: FloatArray, labeled_MD: FloatArray, pool_size: int) -> Directions:

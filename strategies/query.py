@@ -46,7 +46,7 @@ class Query:
 
         None where it needs a model and has none. Raises UnknownStrategy.
         """
-        unsure_N = uncertainties.score(name, self.candidates, self.rng)
+        unsure_N = uncertainties.score(name, self.candidates, self.labeled, self.rng)
         return None if unsure_N is None else self.weighted(unsure_N)
 
     def weighted(self, values_N: FloatArray) -> FloatArray:
