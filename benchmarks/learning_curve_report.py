@@ -41,46 +41,95 @@ SHOWN = (
 COLD_STARTS = {
     "random": "random",
     "maxherding": "maxherding",
-    "uherding, not centred": "maxherding, not centred",
+    "maxherding, not centred": "maxherding, not centred",
     "kmeans": "kmeans",
     "typiclust": "typiclust",
     "facility_location": "facility_location",
     "coreset": "coreset",
 }
-_START, _END = "<!-- learning-curves: start -->", "<!-- learning-curves: end -->"
+SAME_POINTS = 0.5  # AULC of random here and in the kept results: less is rounding, more is not
 
 
 def write_report(
-    records: list[dict[str, Any]], *, command: str, out: Path, docs: Path | None
+    records: list[dict[str, Any]],
+    *,
+    command: str,
+    out: Path,
+    docs: Path | None,
+    name: str = "learning-curves",
+    keep: list[str] | None = None,
 ) -> None:
-    """Write learning_curves.json and .png into `out`, print the table, and put it into `docs`."""
+    """Write NAME.json and .png into `out`, print the table, and put it into `docs`.
+
+    keep: rows of the kept NAME.json that stay where `records` has none of them, in this order.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    whole: dict[str, Any] = {"command": command}
+    file = out / f"{name.replace('-', '_')}.json"
+    kept = json.loads(file.read_text()) if keep is not None else {}
+    commands = [*kept.get("commands", []), command]
+    whole: dict[str, Any] = {"commands": list(dict.fromkeys(commands))}
     texts = []
     for mode in _in_order(r.get("mode", "reranked") for r in records):
         summary = summarise([r for r in records if r.get("mode", "reranked") == mode])
+        if keep is not None:
+            summary = merged(kept[mode], summary, keep)
         whole[mode] = summary
-        name = "learning_curves.png" if mode == "reranked" else f"learning_curves_{mode}.png"
-        plot(summary, out / name)
+        suffix = "" if mode == "reranked" else f"_{mode}"
+        plot(summary, file.with_name(f"{file.stem}{suffix}.png"))
         texts.append(f"{_TITLES[mode]}\n\n{table(summary)}")
         if mode == "reranked":
             texts.append(f"{_TITLES['cold start']}\n\n{cold_start_table(summary)}")
-    (out / "learning_curves.json").write_text(json.dumps(whole, indent=1) + "\n")
+    file.write_text(json.dumps({**kept, **whole}, indent=1) + "\n")
     text = "\n".join(texts)
     print(text)
     if docs is not None:
-        replace_table(docs, f"```\n{command}\n```\n\n{text}")
+        said = "\n".join(whole["commands"])
+        replace_table(docs, f"```\n{said}\n```\n\n{text}", name)
 
 
 def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Return per set and contender: the mean curve, AULC, its difference to random, the ratio."""
     sets = {name: _of_set(records, name) for name in _in_order(r["set"] for r in records)}
+    return {"sets": sets, "overall": _overall(sets)}
+
+
+def merged(kept: dict[str, Any], fresh: dict[str, Any], order: list[str]) -> dict[str, Any]:
+    """Return the kept summary with the fresh rows in it; rows that `order` lacks are dropped.
+
+    Raises ValueError where random came out otherwise: what was measured on other features, splits
+    or arithmetic must not stand in one table.
+    """
+    sets = {}
+    for name, of_set in kept["sets"].items():
+        _require_same_random(name, of_set, fresh["sets"].get(name))
+        rows = {
+            **of_set["rows"],
+            **fresh["sets"][name]["rows"],
+            REFERENCE: of_set["rows"][REFERENCE],
+        }
+        sets[name] = {**of_set, "rows": {label: rows[label] for label in order if label in rows}}
+    return {"sets": sets, "overall": _overall(sets)}
+
+
+def _require_same_random(name: str, kept: dict[str, Any], fresh: dict[str, Any] | None) -> None:
+    if fresh is None:
+        raise ValueError(f"the kept results have the set {name}: run it too")
+    was, now = kept["rows"][REFERENCE], fresh["rows"][REFERENCE]
+    if was["pairs"] != now["pairs"] or abs(was["aulc"] - now["aulc"]) > SAME_POINTS:
+        raise ValueError(
+            f"{name}: {REFERENCE} has an AULC of {now['aulc']:.2f} over {now['pairs']} seeds here, "
+            f"and {was['aulc']:.2f} over {was['pairs']} in the kept results: run everything anew"
+        )
+
+
+def _overall(sets: dict[str, Any]) -> dict[str, Any]:
     overall = {}
-    for contender in _in_order(r["contender"] for r in records):
-        deltas = [d for s in sets.values() for d in s["rows"][contender]["deltas"]]
-        means = [s["rows"][contender]["delta"] for s in sets.values()]
-        overall[contender] = {"delta": float(np.mean(means)), **_paired(np.array(deltas))}
-    return {"sets": sets, "overall": overall}
+    for contender in _in_order(label for s in sets.values() for label in s["rows"]):
+        rows = [s["rows"][contender] for s in sets.values()]
+        deltas = np.array([d for row in rows for d in row["deltas"]])
+        mean = float(np.mean([row["delta"] for row in rows]))
+        overall[contender] = {"delta": mean, **_paired(deltas)}
+    return overall
 
 
 def aulc(budgets: list[int], accuracies: list[float]) -> float:
@@ -251,9 +300,9 @@ def _mean_ratios(rows: list[dict[str, Any]]) -> list[str]:
     return [" / ".join(said)]
 
 
-def replace_table(docs: Path, text: str) -> None:
+def replace_table(docs: Path, text: str, name: str = "learning-curves") -> None:
     """Put `text` between the markers of `docs`; raise ValueError where they are missing."""
-    replace_between(docs, _START, _END, text)
+    replace_between(docs, f"<!-- {name}: start -->", f"<!-- {name}: end -->", text)
 
 
 def replace_between(docs: Path, start_mark: str, end_mark: str, text: str) -> None:

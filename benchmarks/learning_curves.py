@@ -8,6 +8,13 @@ again at budgets C, 2C, 5C, 10C, 20C, 40C and 80C, for C classes. The head is th
 In the mode `once` all start with the same 5C labels, each is asked for one ranking, and 40C more
 labels are taken along it without ranking again: the worst that can happen to a queue.
 Runs are kept one file each under --cache, so that an interrupted benchmark goes on where it ended.
+
+Who has added or changed a strategy runs it alone, against random, and puts its rows into the kept
+results; rows of another machine are refused unless random comes out the same there:
+
+    python -m benchmarks.learning_curves --headline-seeds 10 --only NAME --merge --docs PAGE
+
+A set is a folder under --data, or FOLDER@BACKBONE for another backbone than --backbone.
 """
 
 from __future__ import annotations
@@ -25,15 +32,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.image_sets import ImageSet, load_digits_set, load_image_set
-from benchmarks.learning_curve_report import write_report
+from benchmarks.image_sets import (
+    CIFAR10,
+    CIFAR10_ARCHIVE,
+    ImageSet,
+    load_digits_set,
+    load_image_set,
+    unpack_cifar10,
+)
+from benchmarks.learning_curve_report import REFERENCE, write_report
 from strategies import STRATEGIES, Candidates, Labeled, rank
 
 BUDGETS_IN_CLASSES = (1, 2, 5, 10, 20, 40, 80)
 ONCE_START, ONCE_MORE = 5, (1, 2, 5, 10, 20, 40)  # in classes: labels at first, and then
 RERANKED, ONCE = "reranked", "once"
 TEST_SHARE = 0.25
-RUN_FORMAT = 3  # raise it when a change here or in a strategy makes old runs incomparable
+RUN_FORMAT = 4  # raise it when a change here or in a strategy makes old runs incomparable
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,8 @@ SEED_S = ("top_n", "iterative_proximity", "clustering")
 CONTENDERS = (
     Contender("uherding (default)", "uherding"),
     Contender("uherding, not centred", "uherding", (("centred", False),)),
+    Contender("maxherding, not centred", "maxherding", (("centred", False),)),
+    Contender("bald, feature dropout", "bald", (("posterior", "dropout"), ("samples", 10))),
     # similar finds what looks like given examples: it is for searching, not for learning
     *(
         Contender(name, name)
@@ -75,6 +91,11 @@ CONTENDERS = (
     ),
 )
 
+# The state dict of each backbone, under --data.
+WEIGHTS = {
+    "squeezenet1_1": "squeezenet1_1_caffe_fp16.pth",
+    "mobilenet_v2": "mobilenet_v2_tf2_torchvision_fp16.pth",
+}
 HEADLINE = ("uherding (default)", "uherding, not centred", "maxherding", "random")
 
 
@@ -184,26 +205,41 @@ def _probs(head: Any, image_set: ImageSet, rows: NDArray[np.int64]) -> NDArray[n
 # --- running them all, each once
 
 
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """How many splits, from the first on; the headline has `headline` of them, if that is more."""
+
+    first: int
+    n: int
+    headline: int = 0
+
+    @property
+    def all(self) -> range:
+        """Return every seed that anybody has."""
+        return range(self.first, self.first + max(self.n, self.headline))
+
+    def of(self, mode: str, contender: Contender) -> range:
+        """Return the seeds of one contender."""
+        more = mode == RERANKED and contender.label in HEADLINE
+        return self.all if more else range(self.first, self.first + self.n)
+
+
 def run_all(
     image_sets: Iterable[ImageSet],
     contenders: Iterable[Contender],
     modes: Iterable[str],
-    seeds: int,
+    seeds: Seeds,
     cache: Path,
     processes: int,
-    headline_seeds: int = 0,
 ) -> list[dict[str, Any]]:
-    """Return one record per (mode, set, contender, seed), computing those that the cache lacks.
-
-    Those of the headline run with `headline_seeds` seeds, if that is more.
-    """
+    """Return one record per (mode, set, contender, seed), computing those that the cache lacks."""
     jobs = [
         (mode, image_set, contender, seed)
         for mode in modes
-        for seed in range(max(seeds, headline_seeds))
+        for seed in seeds.all
         for image_set in image_sets
         for contender in contenders
-        if seed < seeds or (mode == RERANKED and contender.label in HEADLINE)
+        if seed in seeds.of(mode, contender)
         if mode == RERANKED or not contender.cold  # nobody starts by itself in the other mode
     ]
     files = [_run_file(cache, *job) for job in jobs]
@@ -254,34 +290,45 @@ def _run_to_file(
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing and write the report."""
     options = _parser().parse_args(arguments)
-    image_sets = [_load(name, options) for name in options.sets.split(",")]
-    contenders = [
-        c for c in CONTENDERS if not options.only or c.strategy in options.only.split(",")
-    ]
-    modes = options.modes.split(",")
     records = run_all(
-        image_sets,
-        contenders,
-        modes,
-        options.seeds,
+        [_load(name, options) for name in options.sets.split(",")],
+        _contenders(options.only),
+        options.modes.split(","),
+        Seeds(options.first_seed, options.seeds, options.headline_seeds),
         options.cache,
         options.processes,
-        options.headline_seeds,
     )
     command = "python -m benchmarks.learning_curves " + " ".join(arguments or sys.argv[1:])
-    write_report(records, command=command, out=options.out, docs=options.docs)
+    write_report(
+        records,
+        command=command,
+        out=options.out,
+        docs=options.docs,
+        name=options.name,
+        keep=[contender.label for contender in CONTENDERS] if options.merge else None,
+    )
 
 
-def _load(name: str, options: argparse.Namespace) -> ImageSet:
+def _contenders(only: str) -> list[Contender]:
+    """Return those of some strategies, and what they are compared with."""
+    return [
+        contender
+        for contender in CONTENDERS
+        if not only or contender.strategy in only.split(",") or contender.label == REFERENCE
+    ]
+
+
+def _load(spec: str, options: argparse.Namespace) -> ImageSet:
+    name, _, backbone = spec.partition("@")
     if name == "digits":
         return load_digits_set()
-    weights = options.weights or str(options.data / "weights" / "squeezenet1_1_caffe_fp16.pth")
+    backbone = backbone or options.backbone
+    weights = options.weights or str(options.data / "weights" / WEIGHTS[backbone])
+    folder = options.data / name
+    if name == CIFAR10:
+        folder = unpack_cifar10(options.data / name / CIFAR10_ARCHIVE, options.cache)
     return load_image_set(
-        options.data / name,
-        options.backbone,
-        weights,
-        options.cache,
-        lambda text: print(text, file=sys.stderr),
+        folder, backbone, weights, options.cache, lambda text: print(text, file=sys.stderr)
     )
 
 
@@ -294,11 +341,18 @@ def _parser() -> argparse.ArgumentParser:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "active-labeler"
     parser.add_argument("--sets", default="digits,eurosat2700,trashnet160,clothing160")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument(
         "--headline-seeds", type=int, default=0, help="for the default and its peers"
     )
     parser.add_argument("--modes", default=f"{RERANKED},{ONCE}")
-    parser.add_argument("--only", default="", help="strategies to run, comma-separated")
+    parser.add_argument("--only", default="", help="strategies to run, beside random")
+    parser.add_argument(
+        "--merge", action="store_true", help="keep the other rows of the results in --out"
+    )
+    parser.add_argument(
+        "--name", default="learning-curves", help="of the results, and of their place in --docs"
+    )
     parser.add_argument("--data", type=Path, default=Path(given) if given else shared)
     parser.add_argument("--backbone", default="squeezenet1_1")
     parser.add_argument(
