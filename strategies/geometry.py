@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from strategies.arrays import FloatArray
+from strategies.device import Matrix, module_of
 
 _NEAR_THE_MEAN = 1e-3  # squared rest of a unit vector below which subtracting loses its digits
 _SAFE_SQUARES = 1e-30, 1e30
@@ -84,17 +85,18 @@ class Directions:
         return np.asarray(cosines_NT)
 
 
-def gaussian(rows_AD: FloatArray, rows_BD: FloatArray, sigma: float) -> FloatArray:
-    """Return exp(-|a - b|^2 / sigma^2) as float32 (A, B), in [0, 1]."""
-    squares_A = np.einsum("ad,ad->a", rows_AD, rows_AD)
-    squares_B = np.einsum("bd,bd->b", rows_BD, rows_BD)
-    exponent_AB: FloatArray = rows_AD @ rows_BD.T
+def gaussian(rows_AD: Matrix, rows_BD: Matrix, sigma: float) -> Matrix:
+    """Return exp(-|a - b|^2 / sigma^2) as float32 (A, B), in [0, 1]. Runs where the rows are."""
+    xp = module_of(rows_AD)
+    squares_A = xp.einsum("ad,ad->a", rows_AD, rows_AD)
+    squares_B = xp.einsum("bd,bd->b", rows_BD, rows_BD)
+    exponent_AB = rows_AD @ rows_BD.T
     exponent_AB *= 2.0
     exponent_AB -= squares_A[:, None]
     exponent_AB -= squares_B[None, :]
-    np.minimum(exponent_AB, 0.0, out=exponent_AB)  # rounding must not make two alike beyond 1
+    xp.clip(exponent_AB, None, 0.0, out=exponent_AB)  # rounding must not make two alike beyond 1
     exponent_AB *= 1.0 / sigma**2
-    return np.exp(exponent_AB, out=exponent_AB)
+    return xp.exp(exponent_AB, out=exponent_AB)
 
 
 def distance_quantile(rows_MD: FloatArray, q: float) -> float:
