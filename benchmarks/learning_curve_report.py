@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-REFERENCE = "random"
+from benchmarks.learning_curve_plot import plot
+
+REFERENCE, DEFAULT = "random", "uherding (default)"
 RATIO_AT = (5, 10, 20, 40)  # budgets, in classes, at which the label ratio is told
 _TITLES = {
     "reranked": "**Ranked again at each budget**",
@@ -22,21 +24,6 @@ _TITLES = {
     "more along one ranking)",
     "cold start": "**Cold start**: accuracy at C and at 2C labels, without a model in the first",
 }
-# Drawn in colour; with the others in colour too, nothing could be told from the plot.
-SHOWN = (
-    "uherding (default)",
-    "maxherding",
-    "bait",
-    "badge",
-    "kmeans",
-    "typiclust",
-    "maxherding, then margin",
-    "margin",
-    "coreset",
-    "random",
-    "seed: margin, clustering",
-    "seed: entropy, top n",
-)
 # What the first batch of a contender is made by.
 COLD_STARTS = {
     "random": "random",
@@ -238,7 +225,7 @@ def table(summary: dict[str, Any]) -> str:
             for row in rows
         ]
         wins = "" if contender == REFERENCE else f"{whole['wins']} / {whole['pairs']}"
-        name = f"**{contender}**" if contender in (REFERENCE, "uherding (default)") else contender
+        name = f"**{contender}**" if contender in (REFERENCE, DEFAULT) else contender
         lines.append(
             "| "
             + " | ".join([name, *cells, f"{whole['delta']:+.1f}", wins, *_mean_ratios(rows)])
@@ -312,40 +299,3 @@ def replace_between(docs: Path, start_mark: str, end_mark: str, text: str) -> No
     if not start or not end:
         raise ValueError(f"{docs} has no {start_mark} ... {end_mark}")
     docs.write_text(f"{before}{start_mark}\n\n{text}\n{end_mark}{after}")
-
-
-def plot(summary: dict[str, Any], file: Path) -> None:
-    """Draw one panel per set: accuracy against labels, mean with a band of one standard error."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    sets = summary["sets"]
-    figure, axes = pyplot.subplots(1, len(sets), figsize=(4.2 * len(sets), 4.2), squeeze=False)
-    for axis, (name, of_set) in zip(axes[0], sets.items(), strict=True):
-        for contender, row in of_set["rows"].items():
-            _draw(axis, of_set["budgets"], contender, row)
-        axis.set(title=name, xscale="log", xlabel="labels")
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("accuracy on held-out images")
-    lines, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(lines, labels, ncols=6, loc="lower center", fontsize=8)
-    figure.suptitle("Grey: the other strategies of the table", fontsize=8, x=0.9)
-    figure.tight_layout(rect=(0, 0.12, 1, 1))
-    figure.savefig(file, dpi=90)
-    pyplot.close(figure)
-
-
-def _draw(axis: Any, budgets: list[int], contender: str, row: dict[str, Any]) -> None:
-    mean, error = np.array(row["accuracy"]), np.array(row["accuracy_se"])
-    if contender not in SHOWN:
-        axis.plot(budgets, mean, color="0.85", lw=0.7, zorder=0)
-        return
-    strong = contender in (REFERENCE, "uherding (default)")
-    style = {"lw": 2.2 if strong else 0.9, "ls": "--" if contender.startswith("seed") else "-"}
-    if contender == REFERENCE:
-        style["color"] = "black"
-    (line,) = axis.plot(budgets, mean, label=contender, **style)
-    if strong:
-        axis.fill_between(budgets, mean - error, mean + error, color=line.get_color(), alpha=0.2)

@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.contenders import CONTENDERS, HEADLINE, Contender, chosen
 from benchmarks.image_sets import (
     CIFAR10,
     CIFAR10_ARCHIVE,
@@ -40,7 +41,7 @@ from benchmarks.image_sets import (
     load_image_set,
     unpack_cifar10,
 )
-from benchmarks.learning_curve_report import REFERENCE, write_report
+from benchmarks.learning_curve_report import write_report
 from strategies import STRATEGIES, Candidates, Labeled, rank
 
 BUDGETS_IN_CLASSES = (1, 2, 5, 10, 20, 40, 80)
@@ -50,53 +51,11 @@ TEST_SHARE = 0.25
 RUN_FORMAT = 4  # raise it when a change here or in a strategy makes old runs incomparable
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A row of the table: a strategy with its parameters."""
-
-    label: str
-    strategy: str
-    parameters: tuple[tuple[str, Any], ...] = ()
-    cold: str = ""  # the strategy of the first batch, where it is not the strategy's own cold start
-
-
-SEED_S = ("top_n", "iterative_proximity", "clustering")
-CONTENDERS = (
-    Contender("uherding (default)", "uherding"),
-    Contender("uherding, not centred", "uherding", (("centred", False),)),
-    Contender("maxherding, not centred", "maxherding", (("centred", False),)),
-    Contender("bald, feature dropout", "bald", (("posterior", "dropout"), ("samples", 10))),
-    # similar finds what looks like given examples: it is for searching, not for learning
-    *(
-        Contender(name, name)
-        for name in STRATEGIES
-        if name not in {"uherding", "similar", "least_confidence", "entropy", *SEED_S}
-    ),
-    Contender("maxherding, then margin", "margin", cold="maxherding"),
-    Contender("maxherding, then random", "random", cold="maxherding"),
-    Contender("seed: least confidence, top n", "top_n", (("uncertainty", "least_confidence"),)),
-    Contender("seed: margin, top n", "top_n", (("uncertainty", "margin"),)),
-    Contender("seed: entropy, top n", "top_n", (("uncertainty", "entropy"),)),
-    *(
-        Contender(f"seed: {said}, {name}", strategy, (("uncertainty", uncertainty),))
-        for strategy, name in (
-            ("iterative_proximity", "iterative proximity"),
-            ("clustering", "clustering"),
-        )
-        for uncertainty, said in (
-            ("least_confidence", "least confidence"),
-            ("margin", "margin"),
-            ("entropy", "entropy"),
-        )
-    ),
-)
-
 # The state dict of each backbone, under --data.
 WEIGHTS = {
     "squeezenet1_1": "squeezenet1_1_caffe_fp16.pth",
     "mobilenet_v2": "mobilenet_v2_tf2_torchvision_fp16.pth",
 }
-HEADLINE = ("uherding (default)", "uherding, not centred", "maxherding", "random")
 
 
 def learning_curve(image_set: ImageSet, contender: Contender, seed: int) -> dict[str, Any]:
@@ -292,7 +251,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     records = run_all(
         [_load(name, options) for name in options.sets.split(",")],
-        _contenders(options.only),
+        chosen(options.only),
         options.modes.split(","),
         Seeds(options.first_seed, options.seeds, options.headline_seeds),
         options.cache,
@@ -307,15 +266,6 @@ def main(arguments: list[str] | None = None) -> None:
         name=options.name,
         keep=[contender.label for contender in CONTENDERS] if options.merge else None,
     )
-
-
-def _contenders(only: str) -> list[Contender]:
-    """Return those of some strategies, and what they are compared with."""
-    return [
-        contender
-        for contender in CONTENDERS
-        if not only or contender.strategy in only.split(",") or contender.label == REFERENCE
-    ]
 
 
 def _load(spec: str, options: argparse.Namespace) -> ImageSet:
