@@ -80,10 +80,10 @@ def test_bar_is_missed_by_the_clock_or_by_memory() -> None:
 
 
 def test_what_misses_its_bar_says_so_in_the_table() -> None:
-    cost = {"wall_s": 2.5, "cpu_s": 1.25, "memory_mb": 10.0, "load": 0.5}
+    cost = {"wall_s": 2.5, "one_thread_s": 1.5, "cpu_s": 1.25, "memory_mb": 10.0, "load": 0.5}
     slow = {"job": "any, the head", "n": 100_000, "most_s": 2.0, "most_mb": None, **cost}
     assert bars_table([slow]).splitlines()[2] == (
-        "| any, the head | 100,000 | 2.50 | 1.25 | 10 MB | 2 s **missed** | 0.5 |"
+        "| any, the head | 100,000 | 2.50 | 1.50 | 1.25 | 10 MB | 2 s **missed** | 0.5 |"
     )
 
 
