@@ -1,11 +1,13 @@
 """Labeled image sets as embeddings, for benchmarks: computed once, then read from a cache folder.
 
 `digits` is scikit-learn's and needs no network (its 64 pixels are its embedding). Any other name is
-a folder of class folders under the data folder, embedded by a pretrained backbone.
+a folder of class folders under the data folder, embedded by a pretrained backbone; of CIFAR-10 it
+is a part, unpacked.
 """
 
 from __future__ import annotations
 
+import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+CIFAR10, CIFAR10_ARCHIVE = "cifar10", "cifar10_jpg.tar.xz"
+CIFAR10_PER_CLASS = 300
 BATCH = 32
 MAX_PIXELS = 100_000_000
 
@@ -37,6 +41,25 @@ def load_digits_set() -> ImageSet:
     return ImageSet(
         "digits", "64 raw pixels", pixels_ND, target.astype(np.int64), tuple("0123456789")
     )
+
+
+def unpack_cifar10(archive: Path, into: Path) -> Path:
+    """Return a folder of class folders: the first 300 training images of each, 3,000 in all.
+
+    The archive holds train/CLASS/NNNN.jpg. Unpacked once.
+    """
+    folder = into / f"{CIFAR10}-{10 * CIFAR10_PER_CLASS}"
+    if folder.exists():
+        return folder
+    part = folder.with_suffix(".part")
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            names = Path(member.name).parts
+            if len(names) == 3 and names[0] == "train" and int(names[2][:4]) < CIFAR10_PER_CLASS:
+                tar.extract(member, part, filter="data")
+    (part / "train").rename(folder)
+    part.rmdir()
+    return folder
 
 
 def load_image_set(

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-REFERENCE = "random"
+from benchmarks.learning_curve_plot import plot
+
+REFERENCE, DEFAULT = "random", "uherding (default)"
 RATIO_AT = (5, 10, 20, 40)  # budgets, in classes, at which the label ratio is told
 _TITLES = {
     "reranked": "**Ranked again at each budget**",
@@ -22,65 +24,99 @@ _TITLES = {
     "more along one ranking)",
     "cold start": "**Cold start**: accuracy at C and at 2C labels, without a model in the first",
 }
-# Drawn in colour; with the others in colour too, nothing could be told from the plot.
-SHOWN = (
-    "uherding (default)",
-    "maxherding",
-    "bait",
-    "badge",
-    "kmeans",
-    "typiclust",
-    "maxherding, then margin",
-    "margin",
-    "coreset",
-    "random",
-    "seed: margin, clustering",
-    "seed: entropy, top n",
-)
 # What the first batch of a contender is made by.
 COLD_STARTS = {
     "random": "random",
     "maxherding": "maxherding",
-    "uherding, not centred": "maxherding, not centred",
+    "maxherding, not centred": "maxherding, not centred",
     "kmeans": "kmeans",
     "typiclust": "typiclust",
     "facility_location": "facility_location",
     "coreset": "coreset",
 }
-_START, _END = "<!-- learning-curves: start -->", "<!-- learning-curves: end -->"
+SAME_POINTS = 0.5  # AULC of random here and in the kept results: less is rounding, more is not
 
 
 def write_report(
-    records: list[dict[str, Any]], *, command: str, out: Path, docs: Path | None
+    records: list[dict[str, Any]],
+    *,
+    command: str,
+    out: Path,
+    docs: Path | None,
+    name: str = "learning-curves",
+    keep: list[str] | None = None,
 ) -> None:
-    """Write learning_curves.json and .png into `out`, print the table, and put it into `docs`."""
+    """Write NAME.json and .png into `out`, print the table, and put it into `docs`.
+
+    keep: rows of the kept NAME.json that stay where `records` has none of them, in this order.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    whole: dict[str, Any] = {"command": command}
+    file = out / f"{name.replace('-', '_')}.json"
+    kept = json.loads(file.read_text()) if keep is not None else {}
+    commands = [*kept.get("commands", []), command]
+    whole: dict[str, Any] = {"commands": list(dict.fromkeys(commands))}
     texts = []
     for mode in _in_order(r.get("mode", "reranked") for r in records):
         summary = summarise([r for r in records if r.get("mode", "reranked") == mode])
+        if keep is not None:
+            summary = merged(kept[mode], summary, keep)
         whole[mode] = summary
-        name = "learning_curves.png" if mode == "reranked" else f"learning_curves_{mode}.png"
-        plot(summary, out / name)
+        suffix = "" if mode == "reranked" else f"_{mode}"
+        plot(summary, file.with_name(f"{file.stem}{suffix}.png"))
         texts.append(f"{_TITLES[mode]}\n\n{table(summary)}")
         if mode == "reranked":
             texts.append(f"{_TITLES['cold start']}\n\n{cold_start_table(summary)}")
-    (out / "learning_curves.json").write_text(json.dumps(whole, indent=1) + "\n")
+    file.write_text(json.dumps({**kept, **whole}, indent=1) + "\n")
     text = "\n".join(texts)
     print(text)
     if docs is not None:
-        replace_table(docs, f"```\n{command}\n```\n\n{text}")
+        said = "\n".join(whole["commands"])
+        replace_table(docs, f"```\n{said}\n```\n\n{text}", name)
 
 
 def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
     """Return per set and contender: the mean curve, AULC, its difference to random, the ratio."""
     sets = {name: _of_set(records, name) for name in _in_order(r["set"] for r in records)}
+    return {"sets": sets, "overall": _overall(sets)}
+
+
+def merged(kept: dict[str, Any], fresh: dict[str, Any], order: list[str]) -> dict[str, Any]:
+    """Return the kept summary with the fresh rows in it; rows that `order` lacks are dropped.
+
+    Raises ValueError where random came out otherwise: what was measured on other features, splits
+    or arithmetic must not stand in one table.
+    """
+    sets = {}
+    for name, of_set in kept["sets"].items():
+        _require_same_random(name, of_set, fresh["sets"].get(name))
+        rows = {
+            **of_set["rows"],
+            **fresh["sets"][name]["rows"],
+            REFERENCE: of_set["rows"][REFERENCE],
+        }
+        sets[name] = {**of_set, "rows": {label: rows[label] for label in order if label in rows}}
+    return {"sets": sets, "overall": _overall(sets)}
+
+
+def _require_same_random(name: str, kept: dict[str, Any], fresh: dict[str, Any] | None) -> None:
+    if fresh is None:
+        raise ValueError(f"the kept results have the set {name}: run it too")
+    was, now = kept["rows"][REFERENCE], fresh["rows"][REFERENCE]
+    if was["pairs"] != now["pairs"] or abs(was["aulc"] - now["aulc"]) > SAME_POINTS:
+        raise ValueError(
+            f"{name}: {REFERENCE} has an AULC of {now['aulc']:.2f} over {now['pairs']} seeds here, "
+            f"and {was['aulc']:.2f} over {was['pairs']} in the kept results: run everything anew"
+        )
+
+
+def _overall(sets: dict[str, Any]) -> dict[str, Any]:
     overall = {}
-    for contender in _in_order(r["contender"] for r in records):
-        deltas = [d for s in sets.values() for d in s["rows"][contender]["deltas"]]
-        means = [s["rows"][contender]["delta"] for s in sets.values()]
-        overall[contender] = {"delta": float(np.mean(means)), **_paired(np.array(deltas))}
-    return {"sets": sets, "overall": overall}
+    for contender in _in_order(label for s in sets.values() for label in s["rows"]):
+        rows = [s["rows"][contender] for s in sets.values()]
+        deltas = np.array([d for row in rows for d in row["deltas"]])
+        mean = float(np.mean([row["delta"] for row in rows]))
+        overall[contender] = {"delta": mean, **_paired(deltas)}
+    return overall
 
 
 def aulc(budgets: list[int], accuracies: list[float]) -> float:
@@ -189,7 +225,7 @@ def table(summary: dict[str, Any]) -> str:
             for row in rows
         ]
         wins = "" if contender == REFERENCE else f"{whole['wins']} / {whole['pairs']}"
-        name = f"**{contender}**" if contender in (REFERENCE, "uherding (default)") else contender
+        name = f"**{contender}**" if contender in (REFERENCE, DEFAULT) else contender
         lines.append(
             "| "
             + " | ".join([name, *cells, f"{whole['delta']:+.1f}", wins, *_mean_ratios(rows)])
@@ -251,9 +287,9 @@ def _mean_ratios(rows: list[dict[str, Any]]) -> list[str]:
     return [" / ".join(said)]
 
 
-def replace_table(docs: Path, text: str) -> None:
+def replace_table(docs: Path, text: str, name: str = "learning-curves") -> None:
     """Put `text` between the markers of `docs`; raise ValueError where they are missing."""
-    replace_between(docs, _START, _END, text)
+    replace_between(docs, f"<!-- {name}: start -->", f"<!-- {name}: end -->", text)
 
 
 def replace_between(docs: Path, start_mark: str, end_mark: str, text: str) -> None:
@@ -263,40 +299,3 @@ def replace_between(docs: Path, start_mark: str, end_mark: str, text: str) -> No
     if not start or not end:
         raise ValueError(f"{docs} has no {start_mark} ... {end_mark}")
     docs.write_text(f"{before}{start_mark}\n\n{text}\n{end_mark}{after}")
-
-
-def plot(summary: dict[str, Any], file: Path) -> None:
-    """Draw one panel per set: accuracy against labels, mean with a band of one standard error."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    sets = summary["sets"]
-    figure, axes = pyplot.subplots(1, len(sets), figsize=(4.2 * len(sets), 4.2), squeeze=False)
-    for axis, (name, of_set) in zip(axes[0], sets.items(), strict=True):
-        for contender, row in of_set["rows"].items():
-            _draw(axis, of_set["budgets"], contender, row)
-        axis.set(title=name, xscale="log", xlabel="labels")
-        axis.grid(alpha=0.3)
-    axes[0][0].set_ylabel("accuracy on held-out images")
-    lines, labels = axes[0][0].get_legend_handles_labels()
-    figure.legend(lines, labels, ncols=6, loc="lower center", fontsize=8)
-    figure.suptitle("Grey: the other strategies of the table", fontsize=8, x=0.9)
-    figure.tight_layout(rect=(0, 0.12, 1, 1))
-    figure.savefig(file, dpi=90)
-    pyplot.close(figure)
-
-
-def _draw(axis: Any, budgets: list[int], contender: str, row: dict[str, Any]) -> None:
-    mean, error = np.array(row["accuracy"]), np.array(row["accuracy_se"])
-    if contender not in SHOWN:
-        axis.plot(budgets, mean, color="0.85", lw=0.7, zorder=0)
-        return
-    strong = contender in (REFERENCE, "uherding (default)")
-    style = {"lw": 2.2 if strong else 0.9, "ls": "--" if contender.startswith("seed") else "-"}
-    if contender == REFERENCE:
-        style["color"] = "black"
-    (line,) = axis.plot(budgets, mean, label=contender, **style)
-    if strong:
-        axis.fill_between(budgets, mean - error, mean + error, color=line.get_color(), alpha=0.2)

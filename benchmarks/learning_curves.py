@@ -8,6 +8,13 @@ again at budgets C, 2C, 5C, 10C, 20C, 40C and 80C, for C classes. The head is th
 In the mode `once` all start with the same 5C labels, each is asked for one ranking, and 40C more
 labels are taken along it without ranking again: the worst that can happen to a queue.
 Runs are kept one file each under --cache, so that an interrupted benchmark goes on where it ended.
+
+Who has added or changed a strategy runs it alone, against random, and puts its rows into the kept
+results; rows of another machine are refused unless random comes out the same there:
+
+    python -m benchmarks.learning_curves --headline-seeds 10 --only NAME --merge --docs PAGE
+
+A set is a folder under --data, or FOLDER@BACKBONE for another backbone than --backbone.
 """
 
 from __future__ import annotations
@@ -25,7 +32,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.image_sets import ImageSet, load_digits_set, load_image_set
+from benchmarks.contenders import CONTENDERS, HEADLINE, Contender, chosen
+from benchmarks.image_sets import (
+    CIFAR10,
+    CIFAR10_ARCHIVE,
+    ImageSet,
+    load_digits_set,
+    load_image_set,
+    unpack_cifar10,
+)
 from benchmarks.learning_curve_report import write_report
 from strategies import STRATEGIES, Candidates, Labeled, rank
 
@@ -33,49 +48,14 @@ BUDGETS_IN_CLASSES = (1, 2, 5, 10, 20, 40, 80)
 ONCE_START, ONCE_MORE = 5, (1, 2, 5, 10, 20, 40)  # in classes: labels at first, and then
 RERANKED, ONCE = "reranked", "once"
 TEST_SHARE = 0.25
-RUN_FORMAT = 3  # raise it when a change here or in a strategy makes old runs incomparable
+RUN_FORMAT = 4  # raise it when a change here or in a strategy makes old runs incomparable
 
 
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A row of the table: a strategy with its parameters."""
-
-    label: str
-    strategy: str
-    parameters: tuple[tuple[str, Any], ...] = ()
-    cold: str = ""  # the strategy of the first batch, where it is not the strategy's own cold start
-
-
-SEED_S = ("top_n", "iterative_proximity", "clustering")
-CONTENDERS = (
-    Contender("uherding (default)", "uherding"),
-    Contender("uherding, not centred", "uherding", (("centred", False),)),
-    # similar finds what looks like given examples: it is for searching, not for learning
-    *(
-        Contender(name, name)
-        for name in STRATEGIES
-        if name not in {"uherding", "similar", "least_confidence", "entropy", *SEED_S}
-    ),
-    Contender("maxherding, then margin", "margin", cold="maxherding"),
-    Contender("maxherding, then random", "random", cold="maxherding"),
-    Contender("seed: least confidence, top n", "top_n", (("uncertainty", "least_confidence"),)),
-    Contender("seed: margin, top n", "top_n", (("uncertainty", "margin"),)),
-    Contender("seed: entropy, top n", "top_n", (("uncertainty", "entropy"),)),
-    *(
-        Contender(f"seed: {said}, {name}", strategy, (("uncertainty", uncertainty),))
-        for strategy, name in (
-            ("iterative_proximity", "iterative proximity"),
-            ("clustering", "clustering"),
-        )
-        for uncertainty, said in (
-            ("least_confidence", "least confidence"),
-            ("margin", "margin"),
-            ("entropy", "entropy"),
-        )
-    ),
-)
-
-HEADLINE = ("uherding (default)", "uherding, not centred", "maxherding", "random")
+# The state dict of each backbone, under --data.
+WEIGHTS = {
+    "squeezenet1_1": "squeezenet1_1_caffe_fp16.pth",
+    "mobilenet_v2": "mobilenet_v2_tf2_torchvision_fp16.pth",
+}
 
 
 def learning_curve(image_set: ImageSet, contender: Contender, seed: int) -> dict[str, Any]:
@@ -184,26 +164,41 @@ def _probs(head: Any, image_set: ImageSet, rows: NDArray[np.int64]) -> NDArray[n
 # --- running them all, each once
 
 
+@dataclass(frozen=True, slots=True)
+class Seeds:
+    """How many splits, from the first on; the headline has `headline` of them, if that is more."""
+
+    first: int
+    n: int
+    headline: int = 0
+
+    @property
+    def all(self) -> range:
+        """Return every seed that anybody has."""
+        return range(self.first, self.first + max(self.n, self.headline))
+
+    def of(self, mode: str, contender: Contender) -> range:
+        """Return the seeds of one contender."""
+        more = mode == RERANKED and contender.label in HEADLINE
+        return self.all if more else range(self.first, self.first + self.n)
+
+
 def run_all(
     image_sets: Iterable[ImageSet],
     contenders: Iterable[Contender],
     modes: Iterable[str],
-    seeds: int,
+    seeds: Seeds,
     cache: Path,
     processes: int,
-    headline_seeds: int = 0,
 ) -> list[dict[str, Any]]:
-    """Return one record per (mode, set, contender, seed), computing those that the cache lacks.
-
-    Those of the headline run with `headline_seeds` seeds, if that is more.
-    """
+    """Return one record per (mode, set, contender, seed), computing those that the cache lacks."""
     jobs = [
         (mode, image_set, contender, seed)
         for mode in modes
-        for seed in range(max(seeds, headline_seeds))
+        for seed in seeds.all
         for image_set in image_sets
         for contender in contenders
-        if seed < seeds or (mode == RERANKED and contender.label in HEADLINE)
+        if seed in seeds.of(mode, contender)
         if mode == RERANKED or not contender.cold  # nobody starts by itself in the other mode
     ]
     files = [_run_file(cache, *job) for job in jobs]
@@ -254,34 +249,36 @@ def _run_to_file(
 def main(arguments: list[str] | None = None) -> None:
     """Run what is missing and write the report."""
     options = _parser().parse_args(arguments)
-    image_sets = [_load(name, options) for name in options.sets.split(",")]
-    contenders = [
-        c for c in CONTENDERS if not options.only or c.strategy in options.only.split(",")
-    ]
-    modes = options.modes.split(",")
     records = run_all(
-        image_sets,
-        contenders,
-        modes,
-        options.seeds,
+        [_load(name, options) for name in options.sets.split(",")],
+        chosen(options.only),
+        options.modes.split(","),
+        Seeds(options.first_seed, options.seeds, options.headline_seeds),
         options.cache,
         options.processes,
-        options.headline_seeds,
     )
     command = "python -m benchmarks.learning_curves " + " ".join(arguments or sys.argv[1:])
-    write_report(records, command=command, out=options.out, docs=options.docs)
+    write_report(
+        records,
+        command=command,
+        out=options.out,
+        docs=options.docs,
+        name=options.name,
+        keep=[contender.label for contender in CONTENDERS] if options.merge else None,
+    )
 
 
-def _load(name: str, options: argparse.Namespace) -> ImageSet:
+def _load(spec: str, options: argparse.Namespace) -> ImageSet:
+    name, _, backbone = spec.partition("@")
     if name == "digits":
         return load_digits_set()
-    weights = options.weights or str(options.data / "weights" / "squeezenet1_1_caffe_fp16.pth")
+    backbone = backbone or options.backbone
+    weights = options.weights or str(options.data / "weights" / WEIGHTS[backbone])
+    folder = options.data / name
+    if name == CIFAR10:
+        folder = unpack_cifar10(options.data / name / CIFAR10_ARCHIVE, options.cache)
     return load_image_set(
-        options.data / name,
-        options.backbone,
-        weights,
-        options.cache,
-        lambda text: print(text, file=sys.stderr),
+        folder, backbone, weights, options.cache, lambda text: print(text, file=sys.stderr)
     )
 
 
@@ -294,11 +291,18 @@ def _parser() -> argparse.ArgumentParser:
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "active-labeler"
     parser.add_argument("--sets", default="digits,eurosat2700,trashnet160,clothing160")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument(
         "--headline-seeds", type=int, default=0, help="for the default and its peers"
     )
     parser.add_argument("--modes", default=f"{RERANKED},{ONCE}")
-    parser.add_argument("--only", default="", help="strategies to run, comma-separated")
+    parser.add_argument("--only", default="", help="strategies to run, beside random")
+    parser.add_argument(
+        "--merge", action="store_true", help="keep the other rows of the results in --out"
+    )
+    parser.add_argument(
+        "--name", default="learning-curves", help="of the results, and of their place in --docs"
+    )
     parser.add_argument("--data", type=Path, default=Path(given) if given else shared)
     parser.add_argument("--backbone", default="squeezenet1_1")
     parser.add_argument(

@@ -10,6 +10,7 @@ herding objective (the mean kernel value to the nearest, what herding makes larg
 vectors.
 
 `--setup VENV` makes an environment with the other libraries first; missing ones are reported.
+`--bars` measures ours alone against what it may cost at most (`ranking_bars`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.ranking_speed_report import write_report
+from benchmarks.ranking_bars import REPEATS, measure_bars, timed
+from benchmarks.ranking_speed_report import write_bars, write_report
 
 PEERS = ("scikit-activeml", "modAL-python", "baal", "small-text", "apricot-select")
 DIM, CLASSES, LABELED = 512, 20, 40
@@ -59,19 +61,21 @@ FAMILIES: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (
 )
 
 
-def pool_arrays(n: int, seed: int = 0) -> dict[str, NDArray[Any]]:
+def pool_arrays(
+    n: int, seed: int = 0, *, clusters: int = 200, labeled: int = LABELED
+) -> dict[str, NDArray[Any]]:
     """Return clustered unit embeddings, probabilities, and a few labeled tasks."""
     rng = np.random.default_rng(seed)
-    centres_KD = rng.standard_normal((200, DIM), dtype=np.float32)
-    sizes_K = rng.dirichlet(np.full(200, 1.0))  # clusters of unequal size
-    embeddings_ND = np.empty((n + LABELED, DIM), dtype=np.float32)
-    for start in range(0, n + LABELED, 8192):
+    centres_KD = rng.standard_normal((clusters, DIM), dtype=np.float32)
+    sizes_K = rng.dirichlet(np.full(clusters, 1.0))  # clusters of unequal size
+    embeddings_ND = np.empty((n + labeled, DIM), dtype=np.float32)
+    for start in range(0, n + labeled, 8192):
         block = embeddings_ND[start : start + 8192]
         block[:] = SPREAD * rng.standard_normal(block.shape, dtype=np.float32)
-        block += centres_KD[rng.choice(200, size=len(block), p=sizes_K)]
+        block += centres_KD[rng.choice(clusters, size=len(block), p=sizes_K)]
         block /= np.linalg.norm(block, axis=1, keepdims=True)
     probs_NC = rng.dirichlet(np.full(CLASSES, 0.3), size=n).astype(np.float32)
-    labels_M = np.arange(LABELED) % CLASSES
+    labels_M = np.arange(labeled) % CLASSES
     return {
         "pool": embeddings_ND[:n],
         "probs": probs_NC,
@@ -197,11 +201,16 @@ def main(arguments: list[str] | None = None) -> None:
     """Measure and write the report, or run the one job that was given."""
     options = _parser().parse_args(arguments)
     if options.own_job:
-        print(json.dumps(select_ours(json.loads(options.own_job.read_text()))))
+        job = json.loads(options.own_job.read_text())
+        print(json.dumps(timed(job) if "bars_job" in job else select_ours(job)))
         return
     if options.setup:
         options.peers_python = set_up(options.setup)
     command = "python -m benchmarks.ranking_speed " + " ".join(arguments or sys.argv[1:])
+    if options.bars:
+        records = measure_bars(options.most_tasks, options.repeats, pool_arrays)
+        write_bars(records, command=command, docs=options.docs)
+        return
     write_report(measure(options), command=command, out=options.out, docs=options.docs)
 
 
@@ -219,6 +228,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--peers-python", type=Path, help="python that has the other libraries")
     parser.add_argument("--setup", type=Path, help="make such an environment here first")
+    parser.add_argument("--bars", action="store_true", help="ours against what it may cost")
+    parser.add_argument("--most-tasks", type=int, default=1_000_000, help="of the bars' pools")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="of which the best counts")
     parser.add_argument("--sizes", default=",".join(str(n) for n in SIZES))
     parser.add_argument("--picks", type=int, default=100)
     parser.add_argument("--cap-s", type=int, default=60, help="CPU seconds, start included")

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from pathlib import Path
 from typing import Any
 
 from benchmarks.learning_curve_report import replace_between
+from benchmarks.ranking_bars import table as bars_table
 
 _START, _END = "<!-- ranking-speed: start -->", "<!-- ranking-speed: end -->"
+_BARS_START, _BARS_END = "<!-- ranking-bars: start -->", "<!-- ranking-bars: end -->"
 
 
 def write_report(
@@ -26,9 +29,22 @@ def write_report(
         replace_between(docs, _START, _END, text)
 
 
+def write_bars(records: list[dict[str, Any]], *, command: str, docs: Path | None) -> None:
+    """Print the table of the bars, and put it into `docs`."""
+    text = f"```\n{command}\n```\n\n{bars_table(records)}\nOn {cpu()}.\n"
+    print(text)
+    if docs is not None:
+        replace_between(docs, _BARS_START, _BARS_END, text)
+
+
 def machine() -> str:
     """Return what the numbers were measured on, in a line."""
-    cpu = next(
+    return f"Measured on one thread of {cpu()}."
+
+
+def cpu() -> str:
+    """Return the processor, how many of it there are for us, and the version of Python."""
+    name = next(
         (
             line.partition(":")[2].strip()
             for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -36,7 +52,8 @@ def machine() -> str:
         ),
         platform.machine(),
     )
-    return f"Measured on one thread of {cpu}, Python {platform.python_version()}."
+    cores = len(os.sched_getaffinity(0))
+    return f"{name} ({cores} cores), Python {platform.python_version()}"
 
 
 def table(records: list[dict[str, Any]]) -> str:

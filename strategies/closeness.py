@@ -16,6 +16,7 @@ from functools import partial
 import numpy as np
 
 from strategies.arrays import FloatArray, IntArray
+from strategies.device import Matrix, beside, block_rows, module_of, on_host
 
 Rows = slice | IntArray
 Score = Callable[[Rows, FloatArray], FloatArray]  # of rows, given how close they are to a pick
@@ -25,24 +26,27 @@ _BLOCK_ROWS = 512  # times as many picks: stays in the cache
 NOT_CLOSE = -np.inf
 
 
-def closest_to(
-    points_ND: FloatArray, picks_BD: FloatArray, half_squares_B: FloatArray
-) -> FloatArray:
-    """Return per point max_b x.b - |b|^2 / 2 over the picks, in blocks; NOT_CLOSE without picks."""
+def closest_to(points_ND: Matrix, picks_BD: Matrix, half_squares_B: FloatArray) -> FloatArray:
+    """Return per point max_b x.b - |b|^2 / 2 over the picks, in blocks; NOT_CLOSE without picks.
+
+    Runs where the points are.
+    """
+    xp = module_of(points_ND)
     closest_N = np.full(len(points_ND), NOT_CLOSE, dtype=np.float32)
     if not len(picks_BD):
         return closest_N
-    turned_DB = np.ascontiguousarray(picks_BD.T)
-    for start in range(0, len(points_ND), _BLOCK_ROWS):
-        block = slice(start, start + _BLOCK_ROWS)
+    turned_DB, halves_B = picks_BD.T, beside(half_squares_B, points_ND)
+    step = block_rows(points_ND, _BLOCK_ROWS)
+    for start in range(0, len(points_ND), step):
+        block = slice(start, start + step)
         close_NB = points_ND[block] @ turned_DB
-        close_NB -= half_squares_B
-        closest_N[block] = close_NB.max(axis=1)
+        close_NB -= halves_B
+        closest_N[block] = on_host(xp.amax(close_NB, axis=1))
     return closest_N
 
 
 def falling_greedy(
-    points_ND: FloatArray,
+    points_ND: Matrix,
     half_squares_N: FloatArray,
     closest_N: FloatArray,
     score: Score,
@@ -93,7 +97,7 @@ def _best(scores_N: FloatArray, m: int) -> IntArray:
 
 
 def _picks_among(
-    points_BD: FloatArray,
+    points_BD: Matrix,
     half_squares_B: FloatArray,
     closest_B: FloatArray,
     scores_B: FloatArray,
@@ -103,7 +107,7 @@ def _picks_among(
 ) -> list[int]:
     """Return the picks that no row outside could have been, at least one unless none is wanted."""
     outside = scores_B.min()
-    mutual_BB = points_BD @ points_BD.T - half_squares_B
+    mutual_BB = on_host(points_BD @ points_BD.T) - half_squares_B
     gone_B = np.isneginf(scores_B)  # picked in an earlier batch
     picks: list[int] = []
     while len(picks) < min(n, len(scores_B)):

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from strategies.arrays import FloatArray, IntArray
+from strategies.device import Matrix, beside, block_rows, on_host
 
 _CACHED_ROWS = 256
 _SAMPLE, _SAMPLE_PER_CENTRE = 4096, 16  # rows that centres are fitted on: the larger of both
@@ -57,14 +58,16 @@ def fit_centres(
     return centres_KD
 
 
-def nearest(embeddings_ND: FloatArray, centres_KD: FloatArray) -> IntArray:
-    """Return the index of the nearest centre of each row, in chunks."""
+def nearest(embeddings_ND: Matrix, centres_KD: FloatArray) -> IntArray:
+    """Return the index of the nearest centre of each row, in chunks. Runs where the rows are."""
     half_squares_K = 0.5 * np.einsum("kd,kd->k", centres_KD, centres_KD)
     assigned_N = np.zeros(len(embeddings_ND), dtype=np.int64)
-    for start in range(0, len(embeddings_ND), _BLOCK_ROWS):
-        block = slice(start, start + _BLOCK_ROWS)
-        closeness = embeddings_ND[block] @ centres_KD.T - half_squares_K
-        assigned_N[block] = closeness.argmax(axis=1)
+    turned_DK, halves_K = beside(centres_KD, embeddings_ND).T, beside(half_squares_K, embeddings_ND)
+    step = block_rows(embeddings_ND, _BLOCK_ROWS)
+    for start in range(0, len(embeddings_ND), step):
+        block = slice(start, start + step)
+        closeness = embeddings_ND[block] @ turned_DK - halves_K
+        assigned_N[block] = on_host(closeness.argmax(axis=1))
     return assigned_N
 
 

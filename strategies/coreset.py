@@ -11,6 +11,7 @@ import numpy as np
 
 from strategies.arrays import FloatArray, IntArray
 from strategies.closeness import AT_ONCE, Rows, closest_to, falling_greedy
+from strategies.device import Matrix, module_of, on_host, placed
 from strategies.positions import directions
 from strategies.query import Picks, Query
 
@@ -20,13 +21,14 @@ _SAME = 1e-5  # squared distance of unit vectors below which two images are one
 def coreset(query: Query) -> Picks:
     """Pick what is farthest from everything labeled or picked."""
     pool_ND, labeled_MD = directions(query)
+    pool_ND, labeled_MD = placed(pool_ND, query.device), placed(labeled_MD, query.device)
     rows_K = k_center(pool_ND, labeled_MD, query.head, query.weights_N)
     return Picks(rows_K, query.uncertainty("margin"))
 
 
 def k_center(
-    points_ND: FloatArray,
-    taken_MD: FloatArray,
+    points_ND: Matrix,
+    taken_MD: Matrix,
     n: int,
     weights_N: FloatArray | None = None,
     *,
@@ -36,11 +38,12 @@ def k_center(
 
     With nothing taken the first is the one nearest to the mean. Ends where all are covered.
     """
-    half_squares_N = 0.5 * np.einsum("nd,nd->n", points_ND, points_ND)
-    closest_N = closest_to(points_ND, taken_MD, 0.5 * np.einsum("md,md->m", taken_MD, taken_MD))
+    half_squares_N, half_squares_M = _half_squares(points_ND), _half_squares(taken_MD)
+    closest_N = closest_to(points_ND, taken_MD, half_squares_M)
     first: list[int] = []
     if not len(taken_MD):
-        first = [int((points_ND @ points_ND.mean(axis=0) - half_squares_N).argmax())]
+        to_mean_N = on_host(points_ND @ points_ND.mean(axis=0))
+        first = [int((to_mean_N - half_squares_N).argmax())]
         closest_N = closest_to(points_ND, points_ND[first], half_squares_N[first])
 
     def squared_distance(rows: Rows, closest: FloatArray) -> FloatArray:
@@ -60,3 +63,8 @@ def k_center(
         at_once=at_once,
     )
     return np.concatenate([np.array(first, dtype=np.int64), rest])
+
+
+def _half_squares(rows_ND: Matrix) -> FloatArray:
+    halves_N: FloatArray = 0.5 * on_host(module_of(rows_ND).einsum("nd,nd->n", rows_ND, rows_ND))
+    return halves_N

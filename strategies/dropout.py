@@ -13,14 +13,14 @@ import numpy as np
 from ml_backend.errors import UnrankableInput
 from strategies.arrays import Candidates, FloatArray, checked_probs
 
-SAMPLES = 10
+NAME = "dropout"
 RATE = 0.5
 _BLOCK_ROWS = 8192
 _STEPS = 256  # a random byte a feature: ten times cheaper than a random float
 
 
 def samples(
-    candidates: Candidates, rng: np.random.Generator, *, n_samples: int = SAMPLES, rate: float
+    candidates: Candidates, rng: np.random.Generator, *, n_samples: int, rate: float
 ) -> Iterator[FloatArray]:
     """Yield `n_samples` times the probabilities (N, C) under feature dropout."""
     for _ in range(n_samples):

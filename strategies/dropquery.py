@@ -33,7 +33,9 @@ def dropquery(
         wavering = int((changed_N[queue] > samples / 2).sum())
         doubted_R = np.sort(queue[: max(wavering, _FEWEST_PER_PICK * n)])
         weights_R = None if query.weights_N is None else query.weights_N[doubted_R]
-        return doubted_R[nearest_to_centres(pool_ND[doubted_R], n, query.rng, weights_R)]
+        return doubted_R[
+            nearest_to_centres(pool_ND[doubted_R], n, query.rng, weights_R, device=query.device)
+        ]
 
     return in_rounds(query, budget, choose, unsure_N)
 

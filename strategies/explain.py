@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ml_backend.errors import UnrankableInput
-from strategies.order import pool_directions
+from strategies.geometry import Directions
 from strategies.query import Query
 from strategies.ranking import Ranking, reason_at, sorted_row
 from strategies.reasons import Reason
@@ -55,7 +55,7 @@ def explain(ranking: Ranking, row: int) -> Explanation:
 def _nearest_labeled(query: Query, sorted_row: int) -> tuple[int | None, float | None]:
     if query.candidates.embeddings_ND is None or not len(query.labeled):
         return None, None
-    directions = pool_directions(query)
+    directions = Directions.of_pool(query.embeddings_ND, query.labeled.embeddings_MD)
     task_1D = directions.of(query.embeddings_ND[sorted_row : sorted_row + 1])
     alike_M = (directions.of(query.labeled.embeddings_MD) @ task_1D.T)[:, 0]
     nearest = int(alike_M.argmax())

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from strategies.arrays import FloatArray
+from strategies.device import Matrix, module_of
 
 _NEAR_THE_MEAN = 1e-3  # squared rest of a unit vector below which subtracting loses its digits
 _SAFE_SQUARES = 1e-30, 1e30
+_MEAN_SAMPLE = 4096  # rows whose mean stands for the pool's
 _NO_DIRECTION = 1e-4  # a shorter rest than this, of a unit vector, is rounding and no direction
 
 
@@ -41,6 +43,12 @@ class Directions:
             total_D = total_D + unit_rows(labeled_MD).sum(axis=0, dtype=np.float64)
         mean_D: FloatArray = total_D / max(pool_size + len(labeled_MD), 1)
         return cls(mean_D.astype(np.float32))
+
+    @classmethod
+    def of_pool(cls, pool_ND: FloatArray, labeled_MD: FloatArray) -> Directions:
+        """Centre on the mean of pool and labeled, the pool seen through a regular sample of it."""
+        step = -(-len(pool_ND) // _MEAN_SAMPLE)
+        return cls.around(pool_ND[::step], labeled_MD, len(pool_ND))
 
     @classmethod
     def raw(cls, sample_SD: FloatArray, labeled_MD: FloatArray, pool_size: int) -> Directions:
@@ -77,17 +85,18 @@ class Directions:
         return np.asarray(cosines_NT)
 
 
-def gaussian(rows_AD: FloatArray, rows_BD: FloatArray, sigma: float) -> FloatArray:
-    """Return exp(-|a - b|^2 / sigma^2) as float32 (A, B), in [0, 1]."""
-    squares_A = np.einsum("ad,ad->a", rows_AD, rows_AD)
-    squares_B = np.einsum("bd,bd->b", rows_BD, rows_BD)
-    exponent_AB: FloatArray = rows_AD @ rows_BD.T
+def gaussian(rows_AD: Matrix, rows_BD: Matrix, sigma: float) -> Matrix:
+    """Return exp(-|a - b|^2 / sigma^2) as float32 (A, B), in [0, 1]. Runs where the rows are."""
+    xp = module_of(rows_AD)
+    squares_A = xp.einsum("ad,ad->a", rows_AD, rows_AD)
+    squares_B = xp.einsum("bd,bd->b", rows_BD, rows_BD)
+    exponent_AB = rows_AD @ rows_BD.T
     exponent_AB *= 2.0
     exponent_AB -= squares_A[:, None]
     exponent_AB -= squares_B[None, :]
-    np.minimum(exponent_AB, 0.0, out=exponent_AB)  # rounding must not make two alike beyond 1
+    xp.clip(exponent_AB, None, 0.0, out=exponent_AB)  # rounding must not make two alike beyond 1
     exponent_AB *= 1.0 / sigma**2
-    return np.exp(exponent_AB, out=exponent_AB)
+    return xp.exp(exponent_AB, out=exponent_AB)
 
 
 def distance_quantile(rows_MD: FloatArray, q: float) -> float:

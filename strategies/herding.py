@@ -22,8 +22,10 @@ import numpy as np
 
 from strategies import uncertainty as uncertainties
 from strategies.arrays import FloatArray, IntArray
+from strategies.device import Matrix, block_rows, on_host, placed
 from strategies.geometry import Directions, distance_quantile, gaussian
 from strategies.query import Goal, Picks, Query
+from strategies.sampling import candidate_rows, uniform_rows
 
 MAX_CANDIDATES = 4096
 MAX_LANDMARKS = 2048
@@ -69,8 +71,8 @@ def _herd(
     max_candidates: int,
     max_landmarks: int,
 ) -> Picks:
-    landmark_rows_L = _uniform_rows(query.size, max_landmarks, query.rng)
-    rows_K = _candidate_rows(query, unsure_N, max_candidates)
+    landmark_rows_L = uniform_rows(query.size, max_landmarks, query.rng)
+    rows_K = candidate_rows(query, unsure_N, max_candidates)
     weights_L = _weights(query, unsure_N, landmark_rows_L)
     goal = _goal(query, rows_K, landmark_rows_L, weights_L, sigma, centred)
     picks_H, gains_H = lazy_greedy(
@@ -96,7 +98,9 @@ def _goal(
     width = kernel_width(taken_MD) if sigma is None else sigma
     covered_L = coverage(landmarks_LD, taken_MD, width)
     rows_KD = directions.of(query.embeddings_ND[rows_K])
-    similarity_KL = _kernel_matrix(rows_KD, landmarks_LD, width)
+    similarity_KL = _kernel_matrix(
+        placed(rows_KD, query.device), placed(landmarks_LD, query.device), width
+    )
     bounds_K = _first_gains(similarity_KL, weights_L, covered_L) * (1.0 + _STALE_SLACK)
     return Goal(
         rows_K, similarity_KL, weights_L, covered_L, bounds_K, landmarks_LD, directions, width
@@ -174,11 +178,12 @@ def _first_gains(
     return gains_K
 
 
-def _kernel_matrix(rows_KD: FloatArray, landmarks_LD: FloatArray, sigma: float) -> FloatArray:
+def _kernel_matrix(rows_KD: Matrix, landmarks_LD: Matrix, sigma: float) -> FloatArray:
     similarity_KL = np.empty((len(rows_KD), len(landmarks_LD)), dtype=np.float32)
-    for start in range(0, len(rows_KD), _BLOCK_ROWS):
-        block = slice(start, start + _BLOCK_ROWS)
-        similarity_KL[block] = gaussian(rows_KD[block], landmarks_LD, sigma)
+    step = block_rows(rows_KD, _BLOCK_ROWS)
+    for start in range(0, len(rows_KD), step):
+        block = slice(start, start + step)
+        similarity_KL[block] = on_host(gaussian(rows_KD[block], landmarks_LD, sigma))
     return similarity_KL
 
 
@@ -194,23 +199,3 @@ def shares(gains_H: FloatArray, weights_L: FloatArray, covered_L: FloatArray) ->
     uncovered = float(weights_L @ (1.0 - covered_L))
     shares_H: FloatArray = gains_H / max(uncovered, 1e-30)
     return np.clip(shares_H, 0.0, 1.0)
-
-
-def _uniform_rows(n_rows: int, at_most: int, rng: np.random.Generator) -> IntArray:
-    if n_rows <= at_most:
-        return np.arange(n_rows)
-    return np.sort(rng.choice(n_rows, size=at_most, replace=False))
-
-
-def _candidate_rows(query: Query, unsure_N: FloatArray | None, max_candidates: int) -> IntArray:
-    """Return sorted pool rows: all, or half the most unsure and half at random."""
-    # A head must be able to choose: at least ten candidates for each pick.
-    at_most = max(max_candidates, 10 * query.head)
-    if query.size <= at_most:
-        return np.arange(query.size)
-    if unsure_N is None:
-        return _uniform_rows(query.size, at_most, query.rng)
-    unsure_rows = np.argpartition(-unsure_N, at_most // 2)[: at_most // 2]
-    others = np.setdiff1d(np.arange(query.size), unsure_rows, assume_unique=True)
-    drawn = query.rng.choice(others, size=at_most - len(unsure_rows), replace=False)
-    return np.sort(np.concatenate([unsure_rows, drawn]))

@@ -10,6 +10,7 @@ import numpy as np
 
 from strategies.arrays import FloatArray, IntArray
 from strategies.clusters import nearest
+from strategies.device import placed
 from strategies.query import Picks, Query
 from strategies.seeding import plus_plus, vectors
 from strategies.sets import BUDGET, in_rounds
@@ -26,7 +27,9 @@ def kmeans(query: Query, *, budget: int = BUDGET) -> Picks:
 
     def choose(pool_ND: FloatArray, open_R: IntArray, n: int) -> IntArray:
         weights_R = None if query.weights_N is None else query.weights_N[open_R]
-        return open_R[nearest_to_centres(pool_ND[open_R], n, query.rng, weights_R)]
+        return open_R[
+            nearest_to_centres(pool_ND[open_R], n, query.rng, weights_R, device=query.device)
+        ]
 
     return in_rounds(query, budget, choose, query.uncertainty("margin"))
 
@@ -46,17 +49,25 @@ def weighted_kmeans(
     def choose(pool_ND: FloatArray, open_R: IntArray, n: int) -> IntArray:
         unsure_R = open_R[most_unsure_first(unsure_N[open_R])[: prefilter * n]]
         unsure_R = np.sort(unsure_R)
-        return unsure_R[nearest_to_centres(pool_ND[unsure_R], n, query.rng, weights_N[unsure_R])]
+        weights_R = weights_N[unsure_R]
+        return unsure_R[
+            nearest_to_centres(pool_ND[unsure_R], n, query.rng, weights_R, device=query.device)
+        ]
 
     return in_rounds(query, budget, choose, unsure_N)
 
 
 def nearest_to_centres(
-    points_ND: FloatArray, k: int, rng: np.random.Generator, weights_N: FloatArray | None = None
+    points_ND: FloatArray,
+    k: int,
+    rng: np.random.Generator,
+    weights_N: FloatArray | None = None,
+    *,
+    device: str | None = None,
 ) -> IntArray:
     """Return the row nearest to each of at most k centres, one for each cluster, sorted."""
-    centres_KD = fit_centres(points_ND, k, rng, weights_N)
-    assigned_N = nearest(points_ND, centres_KD)
+    centres_KD = fit_centres(points_ND, k, rng, weights_N, device=device)
+    assigned_N = nearest(placed(points_ND, device), centres_KD)
     squares_N = _squares_to_own(points_ND, centres_KD, assigned_N)
     by_cluster = np.lexsort((squares_N, assigned_N))
     _, first = np.unique(assigned_N[by_cluster], return_index=True)
@@ -64,7 +75,12 @@ def nearest_to_centres(
 
 
 def fit_centres(
-    points_ND: FloatArray, k: int, rng: np.random.Generator, weights_N: FloatArray | None = None
+    points_ND: FloatArray,
+    k: int,
+    rng: np.random.Generator,
+    weights_N: FloatArray | None = None,
+    *,
+    device: str | None = None,
 ) -> FloatArray:
     """Return at most k centres by weighted Lloyd steps from a k-means++ start.
 
@@ -77,10 +93,11 @@ def fit_centres(
     weights_N = np.ones(len(points_ND)) if weights_N is None else weights_N
     seeds_K = plus_plus(vectors(points_ND), k, rng, weights_N)
     centres_KD = points_ND[seeds_K] if seeds_K.size else points_ND[:1]
-    assigned_N = nearest(points_ND, centres_KD)
+    there_ND = placed(points_ND, device)
+    assigned_N = nearest(there_ND, centres_KD)
     for _ in range(_ITERATIONS):
         centres_KD = weighted_means(points_ND, assigned_N, weights_N, centres_KD)
-        before_N, assigned_N = assigned_N, nearest(points_ND, centres_KD)
+        before_N, assigned_N = assigned_N, nearest(there_ND, centres_KD)
         if np.array_equal(before_N, assigned_N):
             break
     return centres_KD

@@ -11,6 +11,7 @@ import numpy as np
 
 from strategies.arrays import FloatArray
 from strategies.closeness import Rows, closest_to, falling_greedy
+from strategies.device import placed
 from strategies.positions import directions
 from strategies.query import Picks, Query
 
@@ -20,6 +21,7 @@ def mmr(query: Query, *, uncertainty: str = "margin", relevance: float = 0.5) ->
     unsure_N = query.uncertainty(uncertainty)
     assert unsure_N is not None  # the table answers with the cold start where there is no model
     pool_ND, labeled_MD = directions(query)
+    pool_ND, labeled_MD = placed(pool_ND, query.device), placed(labeled_MD, query.device)
     relevant_N = relevance * unsure_N
 
     def marginal(rows: Rows, closest: FloatArray) -> FloatArray:

@@ -18,7 +18,6 @@ from strategies.uncertainty import CERTAIN
 PICKED, IN_TURN, CERTAIN_TAIL, REPEATS = range(4)  # the parts of an order
 NEAR_DUPLICATE = 0.98  # cosine of two directions above which a task repeats another
 _CENTRE_SAMPLE = 64  # rows whose mean stands for their cluster's centre
-_MEAN_SAMPLE = 2048
 _MOST_UNCACHED_CLUSTERS = 256  # a fifth of the time of a thousand, when made for one ranking
 
 
@@ -110,7 +109,7 @@ def _repeats(
     near_duplicate: float,
 ) -> BoolArray:
     """Return which remaining rows nearly equal a labeled or picked one of their own cluster."""
-    directions = pool_directions(query)
+    directions = Directions.of_pool(query.embeddings_ND, query.labeled.embeddings_MD)
     taken_TD = directions.of(taken_TD)
     repeats_R = np.zeros(len(rest_R), dtype=bool)
     by_cluster = np.argsort(rest_cluster_R, kind="stable")
@@ -123,12 +122,6 @@ def _repeats(
             alike = directions.cosines(rows_D, taken_TD[taken_cluster_T == cluster])
             repeats_R[members] = alike.max(axis=1) > near_duplicate
     return repeats_R
-
-
-def pool_directions(query: Query) -> Directions:
-    """Return directions around the mean of the pool, seen through a regular sample of it."""
-    sample = query.embeddings_ND[:: -(-query.size // _MEAN_SAMPLE)]
-    return Directions.around(sample, query.labeled.embeddings_MD, query.size)
 
 
 def priorities(n: int) -> FloatArray:

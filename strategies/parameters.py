@@ -11,6 +11,7 @@ from collections.abc import Callable
 import numpy as np
 
 from ml_backend.errors import ConfigurationError, UnknownStrategy
+from strategies import dropout, laplace
 from strategies.uncertainty import NAMES
 
 
@@ -48,6 +49,8 @@ _ALLOWED: dict[str, tuple[Callable[[object], bool], str]] = {
     "sigma": (lambda v: v is None or _is_positive(v), "a number > 0, or None"),
     "beta": (_is_positive, "a number > 0"),
     "regularisation": (_is_positive, "a number > 0"),
+    "prior_precision": (_is_positive, "a number > 0"),
+    "posterior": (lambda v: v in (laplace.NAME, dropout.NAME), "laplace or dropout"),
     "relevance": (lambda v: _is_number(v, 0.0, 1.0) or v == 1, "a number from 0 to 1"),
     "rate": (lambda v: _is_number(v, 0.0, 1.0), "a share from 0 up to, but not including, 1"),
     "centred": (lambda v: isinstance(v, bool), "True or False"),

@@ -12,7 +12,6 @@ from strategies.geometry import Directions
 from strategies.query import Query
 
 _BLOCK_ROWS = 2048
-_MEAN_SAMPLE = 4096  # rows whose mean stands for the pool's
 
 
 def directions(query: Query) -> tuple[FloatArray, FloatArray]:
@@ -20,11 +19,10 @@ def directions(query: Query) -> tuple[FloatArray, FloatArray]:
 
     float32; a row at the mean itself is a zero vector. Holds one copy of the pool's embeddings.
     """
-    step = -(-query.size // _MEAN_SAMPLE)
     labeled_MD = query.labeled.embeddings_MD
     if not len(query.labeled):  # it may have any number of columns
         labeled_MD = query.embeddings_ND[:0]
-    to_directions = Directions.around(query.embeddings_ND[::step], labeled_MD, query.size)
+    to_directions = Directions.of_pool(query.embeddings_ND, labeled_MD)
     pool_ND = np.empty(query.embeddings_ND.shape, dtype=np.float32)
     for start in range(0, query.size, _BLOCK_ROWS):
         block = slice(start, start + _BLOCK_ROWS)

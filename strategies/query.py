@@ -20,7 +20,7 @@ class Query:
     """One request for the `head` most wanted of the pool, 1 <= head <= N.
 
     weights_N: how much each task counts, in (0, 1]; None for all the same. clusters_N: as the
-    caller gave them, or None.
+    caller gave them, or None. device: of torch, for the large products; None: numpy.
     """
 
     candidates: Candidates
@@ -29,6 +29,7 @@ class Query:
     rng: np.random.Generator
     weights_N: FloatArray | None = None
     clusters_N: IntArray | None = None
+    device: str | None = None
 
     @property
     def size(self) -> int:
@@ -46,7 +47,7 @@ class Query:
 
         None where it needs a model and has none. Raises UnknownStrategy.
         """
-        unsure_N = uncertainties.score(name, self.candidates, self.rng)
+        unsure_N = uncertainties.score(name, self.candidates, self.labeled, self.rng)
         return None if unsure_N is None else self.weighted(unsure_N)
 
     def weighted(self, values_N: FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ from strategies.arrays import (
     Labeled,
     require_compatible,
 )
+from strategies.device import require_device
 from strategies.order import NEAR_DUPLICATE, complete, priorities
 from strategies.query import Picks, Query
 from strategies.reasons import Reason, reason_behind, reasons_for_head
@@ -75,6 +76,7 @@ def rank(
     clusters_N: IntArray | None = None,
     near_duplicate: float = NEAR_DUPLICATE,
     class_balance: float = 0.0,
+    device: str | None = None,
     **parameters: Any,
 ) -> Ranking:
     """Order the pool by the strategy called `name`, or by one that is not in the table.
@@ -84,15 +86,17 @@ def rank(
     clusters_N: a cluster index per pool row (`cluster_pool`), to save computing it anew.
     near_duplicate: cosine above which a task behind the head repeats a labeled or picked one.
     class_balance: above 0, tasks of classes with few labels come sooner; see `task_weights`.
+    device: of torch, where the large products of some strategies run; None: numpy on the CPU.
     parameters: of the strategy; see STRATEGIES[name].parameters.
 
-    Raises UnknownStrategy (name or parameter), ConfigurationError (a parameter's value),
+    Raises UnknownStrategy (name or parameter), ConfigurationError (a parameter's value, device),
     UnrankableInput (arrays).
     """
     asked = name if isinstance(name, Strategy) else find_strategy(name)
     asked.check(parameters)
     require_compatible(candidates, labeled)
     _require_whole(head)
+    require_device(device)
     weights_N = task_weights(candidates, labeled, class_balance)
     cold = asked.must_wait(candidates, labeled, parameters)
     strategy = find_strategy(asked.cold_start) if cold else asked
@@ -105,7 +109,7 @@ def rank(
     rows_N, candidates, weights_N, clusters_N = _by_task_id(candidates, weights_N, clusters_N)
     for_head, for_body = _two_generators(rng)
     head = min(head, len(candidates))
-    query = Query(candidates, labeled, head, for_head, weights_N, clusters_N)
+    query = Query(candidates, labeled, head, for_head, weights_N, clusters_N, device)
     taken = strategy.parameters
     picks = strategy.pick(query, **{key: parameters[key] for key in parameters if key in taken})
     order_N, parts_N = complete(

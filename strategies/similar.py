@@ -14,7 +14,6 @@ from strategies.order import turns
 from strategies.query import Picks, Query
 
 _BLOCK_ROWS = 2048
-_MEAN_SAMPLE = 4096
 
 
 def similar(query: Query, *, examples_KD: FloatArray | None = None) -> Picks:
@@ -28,8 +27,7 @@ def similar(query: Query, *, examples_KD: FloatArray | None = None) -> Picks:
         groups_K: IntArray = np.zeros(len(examples_KD), dtype=np.int64)
     else:
         examples_KD, groups_K = query.labeled.embeddings_MD, _classes(query.labeled.labels_M)
-    step = -(-query.size // _MEAN_SAMPLE)
-    to_directions = Directions.around(query.embeddings_ND[::step], examples_KD, query.size)
+    to_directions = Directions.of_pool(query.embeddings_ND, examples_KD)
     best_N, group_N = _nearest_group(query, to_directions, examples_KD, groups_K)
     wanted_N = query.weighted((1.0 + best_N) / 2.0)
     by_want_N = np.argsort(-wanted_N, kind="stable")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
-from strategies import dropout
+from strategies import dropout, laplace
 from strategies import uncertainty as uncertainties
-from strategies.arrays import FloatArray, IntArray
+from strategies.arrays import Candidates, FloatArray, IntArray, Labeled
 from strategies.query import Picks, Query
 
 
@@ -40,12 +42,30 @@ def entropy(query: Query) -> Picks:
     return top_n(query, uncertainty="entropy")
 
 
-def bald(query: Query, *, samples: int = dropout.SAMPLES, rate: float = dropout.RATE) -> Picks:
+def bald(
+    query: Query,
+    *,
+    posterior: str = laplace.NAME,
+    samples: int = laplace.SAMPLES,
+    prior_precision: float = laplace.PRIOR_PRECISION,
+    rate: float = dropout.RATE,
+) -> Picks:
     """Order by what samples of the model disagree about; see `uncertainty.bald`.
 
-    samples, rate: of dropout before the head, where the caller gives no mc_probs_TNC.
+    Where the caller gives no mc_probs_TNC: posterior says where `samples` of them come from.
+    prior_precision: of "laplace". rate: of "dropout".
     """
-    unsure_N = uncertainties.disagreement(query.candidates, query.rng, n_samples=samples, rate=rate)
+
+    def drawn(
+        candidates: Candidates, labeled: Labeled, rng: np.random.Generator
+    ) -> Iterator[FloatArray]:
+        if posterior == dropout.NAME:
+            return dropout.samples(candidates, rng, n_samples=samples, rate=rate)
+        return laplace.samples(
+            candidates, labeled, rng, n_samples=samples, prior_precision=prior_precision
+        )
+
+    unsure_N = uncertainties.disagreement(query.candidates, query.labeled, query.rng, samples=drawn)
     assert unsure_N is not None  # the table answers with the cold start where there is no model
     unsure_N = query.weighted(unsure_N)
     return Picks(most_unsure_first(unsure_N), unsure_N)

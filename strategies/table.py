@@ -140,7 +140,7 @@ _ROWS = (
         simple.bald,
         frozenset({_MC_PROBS}),
         "Samples of the model disagree, each sure of its own answer.",
-        "Houlsby et al., arXiv:1112.5745; Gal, Islam, Ghahramani, ICML 2017",
+        "Houlsby et al., arXiv:1112.5745; Daxberger et al., NeurIPS 2021, arXiv:2106.14806",
         cold_start="random",
     ),
     Strategy(

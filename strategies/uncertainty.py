@@ -12,8 +12,8 @@ from types import MappingProxyType
 import numpy as np
 
 from ml_backend.errors import UnknownStrategy, UnrankableInput
-from strategies import dropout
-from strategies.arrays import Candidates, FloatArray, IntArray
+from strategies import laplace
+from strategies.arrays import Candidates, FloatArray, IntArray, Labeled
 
 CERTAIN = 0.02  # below this the model is sure; also the least weight that a region keeps
 
@@ -56,9 +56,12 @@ UNCERTAINTIES: MappingProxyType[str, Callable[[FloatArray], FloatArray]] = Mappi
 RANDOM = "random"  # the seed's fourth: a value that the model has no part in
 BALD = "bald"  # of several samples of the model, not of one answer
 NAMES = (*UNCERTAINTIES, BALD, RANDOM)
+Samples = Callable[[Candidates, Labeled, np.random.Generator], Iterable[FloatArray]]
 
 
-def score(name: str, candidates: Candidates, rng: np.random.Generator) -> FloatArray | None:
+def score(
+    name: str, candidates: Candidates, labeled: Labeled, rng: np.random.Generator
+) -> FloatArray | None:
     """Return the uncertainty called `name` per row, or None where it needs a model and has none.
 
     Raises UnknownStrategy; UnrankableInput where "bald" has neither samples nor `predict`.
@@ -68,7 +71,7 @@ def score(name: str, candidates: Candidates, rng: np.random.Generator) -> FloatA
     if name == RANDOM:
         return rng.random(len(candidates))
     if name == BALD:
-        return disagreement(candidates, rng)
+        return disagreement(candidates, labeled, rng)
     if candidates.probs_NC is None:
         return None
     if candidates.multi_label:
@@ -92,12 +95,12 @@ def per_label(formula: Callable[[FloatArray], FloatArray], probs_NC: FloatArray)
 
 def disagreement(
     candidates: Candidates,
+    labeled: Labeled,
     rng: np.random.Generator,
     *,
-    n_samples: int = dropout.SAMPLES,
-    rate: float = dropout.RATE,
+    samples: Samples = laplace.samples,
 ) -> FloatArray | None:
-    """Return BALD over the given samples of the model, or else over dropout before the head.
+    """Return BALD over the given samples of the model, or else over those that `samples` draws.
 
     None while there is no model. Raises UnrankableInput where samples can be had from nowhere.
     """
@@ -107,8 +110,7 @@ def disagreement(
         return None
     if candidates.predict is None or candidates.embeddings_ND is None:
         raise UnrankableInput("bald needs mc_probs_TNC, or predict with embeddings_ND")
-    drawn = dropout.samples(candidates, rng, n_samples=n_samples, rate=rate)
-    return bald(drawn, candidates.multi_label)
+    return bald(samples(candidates, labeled, rng), candidates.multi_label)
 
 
 def bald(samples_TNC: Iterable[FloatArray], multi_label: bool = False) -> FloatArray:

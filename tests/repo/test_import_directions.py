@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 # Who may know a library that shapes everything around it.
 HOMES = {
-    "torch": ("ml_backend.learning",),
+    "torch": ("ml_backend.learning", "strategies.device"),
     "torchvision": ("ml_backend.learning",),
     "label_studio_sdk": ("ml_backend.labelstudio",),
     "label_studio_ml": ("ml_backend.model",),

@@ -11,11 +11,12 @@ import pytest
 from benchmarks.learning_curve_report import (
     aulc,
     labels_ratio,
+    merged,
     replace_table,
     summarise,
     table,
 )
-from benchmarks.learning_curves import split
+from benchmarks.learning_curves import HEADLINE, ONCE, RERANKED, Contender, Seeds, split
 
 
 def record(contender: str, seed: int, accuracies: list[float]) -> dict[str, Any]:
@@ -103,3 +104,47 @@ def test_more_seeds_for_some_are_paired_seed_by_seed() -> None:
     assert of_set["rows"]["few"]["deltas"] == pytest.approx([10.0])
     assert of_set["rows"]["many"]["deltas"] == pytest.approx([10.0, 0.0])
     assert "over 1 seeds (2 where there are more pairs)" in table(summarise(records))
+
+
+def test_fresh_rows_take_the_place_of_kept_ones_and_the_others_stay() -> None:
+    kept = summarise(
+        [
+            record("random", 0, [0.5, 0.5, 0.5]),
+            record("changed", 0, [0.6, 0.6, 0.6]),
+            record("untouched", 0, [0.7, 0.7, 0.7]),
+            record("no longer there", 0, [0.8, 0.8, 0.8]),
+        ]
+    )
+    fresh = summarise(
+        [
+            record("random", 0, [0.5, 0.5, 0.5]),
+            record("changed", 0, [0.9, 0.9, 0.9]),
+            record("new", 0, [0.4, 0.4, 0.4]),
+        ]
+    )
+    both = merged(kept, fresh, ["untouched", "random", "changed", "new"])
+    deltas = {label: row["delta"] for label, row in both["sets"]["toy"]["rows"].items()}
+    assert deltas == pytest.approx({"untouched": 20, "random": 0, "changed": 40, "new": -10})
+    assert both["overall"]["changed"]["delta"] == pytest.approx(40)
+
+
+@pytest.mark.parametrize(
+    "fresh",
+    [
+        [record("random", 0, [0.51, 0.51, 0.51])],  # other features, or another split
+        [record("random", 0, [0.5, 0.5, 0.5]), record("random", 1, [0.5, 0.5, 0.5])],
+        [{**record("random", 0, [0.5, 0.5, 0.5]), "set": "another"}],
+    ],
+)
+def test_rows_whose_random_is_not_the_same_are_kept_apart(fresh: list[dict[str, Any]]) -> None:
+    kept = summarise([record("random", 0, [0.5, 0.5, 0.5])])
+    with pytest.raises(ValueError, match="run"):
+        merged(kept, summarise(fresh), ["random"])
+
+
+def test_the_headline_has_more_seeds_where_rankings_are_renewed() -> None:
+    seeds = Seeds(first=100, n=2, headline=3)
+    headline, other = Contender(HEADLINE[0], "uherding"), Contender("margin", "margin")
+    assert list(seeds.of(RERANKED, headline)) == [100, 101, 102]
+    assert list(seeds.of(ONCE, headline)) == [100, 101]
+    assert list(seeds.of(RERANKED, other)) == [100, 101]

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.ranking_bars import BARS, missed
+from benchmarks.ranking_bars import table as bars_table
 from benchmarks.ranking_speed import FAMILIES, OURS, pool_arrays, reached, run_selection
 from benchmarks.ranking_speed_report import table
 from strategies import STRATEGIES
@@ -67,3 +69,23 @@ def test_table_compares_quality_at_the_largest_pool_that_all_managed() -> None:
     assert lines[2] == "| k-center | **m** (ours) | 0.01 | 0.02 | 1 MB | 1.250 | 0.500 |"
     assert lines[3] == "| k-center | slow m | 0.01 | ✗ | 1 MB | 1.500 | 0.500 |"
     assert lines[-1] == "✗: slow m at 20: more than 1 CPU s."
+
+
+def test_bar_is_missed_by_the_clock_or_by_memory() -> None:
+    kept = {"wall_s": 1.9, "most_s": 2.0, "memory_mb": 499.0, "most_mb": 500.0}
+    assert not missed(kept)
+    assert missed({**kept, "wall_s": 2.1})
+    assert missed({**kept, "memory_mb": 501.0})
+    assert not missed({**kept, "memory_mb": 501.0, "most_mb": None})
+
+
+def test_what_misses_its_bar_says_so_in_the_table() -> None:
+    cost = {"wall_s": 2.5, "one_thread_s": 1.5, "cpu_s": 1.25, "memory_mb": 10.0, "load": 0.5}
+    slow = {"job": "any, the head", "n": 100_000, "most_s": 2.0, "most_mb": None, **cost}
+    assert bars_table([slow]).splitlines()[2] == (
+        "| any, the head | 100,000 | 2.50 | 1.50 | 1.25 | 10 MB | 2 s **missed** | 0.5 |"
+    )
+
+
+def test_every_strategy_with_a_bar_exists() -> None:
+    assert {bar.job.partition(",")[0] for bar in BARS} <= {*STRATEGIES, "clusters"}
