@@ -245,7 +245,7 @@ def _train_here(shell: Shell, store: Store, project_id: int) -> FineTuneRecord |
     """Train in this process; under torchrun all of its processes do, and rank 0 reports."""
     from ml_backend import wiring
 
-    with _stopping() as stopping, _torchrun() as process:
+    with _stopping() as stopping, _torchrun(shell) as process:
         if process is not None and not process.writes:
             wiring.follow_fine_tune(shell.settings, store, process, stopping)
             return None
@@ -257,15 +257,17 @@ def _train_here(shell: Shell, store: Store, project_id: int) -> FineTuneRecord |
 
 
 @contextmanager
-def _torchrun() -> Iterator[Distributed | None]:
+def _torchrun(shell: Shell) -> Iterator[Distributed | None]:
     """Join the processes that torchrun started, by the variables that it sets."""
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield None
         return
+    from ml_backend.backbone_shelf import Backbones
     from ml_backend.learning.distributed import Distributed
 
     rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-    with Distributed.join(rank, size, local) as process:
+    use_gpu = Backbones(shell.settings).has_gpu()
+    with Distributed.join(rank, size, local, use_gpu=use_gpu) as process:
         yield process
 
 

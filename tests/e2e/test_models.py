@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -274,6 +276,38 @@ def test_the_button_in_label_studio_starts_a_fine_tune_which_can_be_cancelled(
     models.about("fine-tune", "--cancel", code=0)
     wait_until(lambda: not latest(models).is_open, "it was cancelled")
     assert latest(models).state == "cancelled"
+    settled(models)
+
+
+def test_the_model_is_exported_as_one_file_that_agrees_with_it(models: Stack) -> None:
+    told = _models(models, "export", "--to", str(models.folder / "stripes.pt"))
+    assert Path(told["file"]).stat().st_size > 1_000_000
+    assert told["max_difference"] < 1e-4
+    assert told["n_pictures"] > 0
+
+
+def test_several_processes_train_one_model_together(models: Stack) -> None:
+    recipe = json.dumps({**RECIPE, "epochs": 2})
+    words = ["fine-tune", "--project", str(models.project_id), "--here", "--json"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    ended = subprocess.run(
+        [*launcher, "--nproc-per-node", "2", "-m", "scripts.active_labeler", *words],
+        env={
+            **models.environment,
+            "ACTIVE_LABELER_FINE_TUNE_RECIPE": recipe,
+            "OMP_NUM_THREADS": "1",
+        },
+        cwd=models.folder,
+        capture_output=True,
+        text=True,
+        timeout=FINE_TUNE_TIMEOUT_S,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    record = latest(models)
+    assert record.state in ("promoted", "refused")
+    card = _models(models, "show", str(record.outcome["model"]))
+    assert card["hardware"]["processes"] == 2
     settled(models)
 
 
