@@ -75,7 +75,7 @@ def main() -> None:
                     records.append(wanted | stand.measure(variant))
                     options.out.write_text(json.dumps(records, indent=1) + "\n")
                     print(json.dumps(records[-1]), file=sys.stderr, flush=True)
-    text = table(records)
+    text = tables(records)
     print(text)
     if options.docs:
         replace_between(options.docs, START, END, text)
@@ -131,6 +131,16 @@ class Stand:
         return float((head.probs(embeddings_ND[n:]).argmax(axis=1) == labels_N[n:]).mean())
 
 
+def tables(records: list[dict[str, Any]]) -> str:
+    """Return one table for each size of picture: gains at different sizes are not alike."""
+    parts = []
+    for crop_px in sorted({record["crop_px"] for record in records}):
+        size = f"{crop_px} px" if crop_px else "the network's own size"
+        of_it = [record for record in records if record["crop_px"] == crop_px]
+        parts.append(f"At {size}:\n\n{table(of_it)}")
+    return "\n\n".join(parts) + f"\n\n{machine()}\n"
+
+
 def table(records: Iterable[dict[str, Any]]) -> str:
     """Return the Markdown table: gain over the frozen network, per set and overall."""
     records = list(records)
@@ -153,7 +163,7 @@ def table(records: Iterable[dict[str, Any]]) -> str:
         f"{name} {100 * np.mean([r['frozen'] for r in records if r['set'] == name]):.1f} %"
         for name in sets
     )
-    return "\n".join(lines) + f"\n\nThe frozen network's head: {frozen}. {machine()}"
+    return "\n".join(lines) + f"\n\nThe frozen network's head: {frozen}."
 
 
 def _gain(record: dict[str, Any]) -> float:
