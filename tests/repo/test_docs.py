@@ -99,5 +99,5 @@ def test_the_demos_help_names_each_of_its_options() -> None:
 def test_every_command_in_the_readme_exists() -> None:
     from scripts.active_labeler import cli
 
-    named = set(re.findall(r"active-labeler ([a-z]+)", README))
+    named = set(re.findall(r"active-labeler ([a-z-]+)", README))
     assert named <= cli.commands.keys()
