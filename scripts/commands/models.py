@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import signal
 import threading
@@ -16,6 +17,7 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from ml_backend.errors import LeaseLost
 from ml_backend.jobs.store import FineTuneRecord, Store
 from scripts.commands.rounds import run_now, summary
 from scripts.commands.shell import (
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from ml_backend.learning.distributed import Distributed
 
 WATCH_EVERY_S = 0.5
+
+log = logging.getLogger(__name__)
 
 
 @click.command("fine-tune")
@@ -237,8 +241,11 @@ def _work(shell: Shell, store: Store, fine_tune_id: int) -> None:
     from ml_backend import wiring
 
     os.nice(10)  # rounds and the annotators' server come first
-    with _stopping() as stopping:
-        wiring.run_fine_tune(shell.settings, store, fine_tune_id, stopping)
+    try:
+        with _stopping() as stopping:
+            wiring.run_fine_tune(shell.settings, store, fine_tune_id, stopping)
+    except LeaseLost as error:  # cancelled meanwhile, or another process was first
+        log.info("nothing to do: %s", error)
 
 
 def _train_here(shell: Shell, store: Store, project_id: int) -> FineTuneRecord | None:
