@@ -124,14 +124,16 @@ def settle(stack: Stack) -> Truth:
 
 def find_everything_right(stack: Stack) -> Truth:
     """Wait for the dust to settle, and check what must be true then."""
-    truth = settle(stack)
+    settle(stack)
     with stack.store() as store:
         project = store.get_project(stack.project_id)
         states = {record.version: record.state for record in store.versions(stack.project_id)}
         rounds = store.rounds(stack.project_id)
         mirror = store.mirror(stack.project_id)
         assert project is not None
-        window = store.window(stack.project_id, truth.version)
+        window = store.window(stack.project_id, str(project.current_version))
+    # After the store: superseded versions are cleared away all the time.
+    truth = look(stack)
     assert truth.project["sampling"] == "Uncertainty sampling"
     assert truth.version == project.current_version
     assert [v for v, state in states.items() if state == "current"] == [truth.version]
