@@ -19,7 +19,7 @@ from ml_backend.learning.finetuning import FineTuned, Pictures
 from ml_backend.learning.model_card import ModelCard
 from ml_backend.learning.registry import pack_hashes
 from ml_backend.steps.adopting import put_in_force
-from ml_backend.steps.examples import Examples, now_labeled, remembered_examples
+from ml_backend.steps.examples import Examples, remembered_examples
 from ml_backend.steps.judging import Judged, challenger_of, judge_challenger, train
 from ml_backend.steps.tuning_bench import TuningBench
 
@@ -71,8 +71,7 @@ def _make_challenger(bench: TuningBench) -> ModelCard:
     learned_from = frozenset(
         name for row, name in enumerate(pictures.hashes) if row not in validation
     )
-    situation = now_labeled(bench.bench, bench.bench.project.control)
-    judged = judge_challenger(bench, challenger, learned_from, examples, pictures, situation)
+    judged = judge_challenger(bench, challenger, learned_from, examples, pictures)
     return _register(bench, challenger, tuned, judged, examples, learned_from)
 
 

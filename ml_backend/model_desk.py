@@ -104,8 +104,9 @@ class ModelDesk:
         if results is not None and results.backbone_key == backbone.key and results.head:
             return results.head
         bench, cache = self._bench(), self._backbones.cache_of(backbone)
-        situation = now_labeled(bench, bench.project.control)
-        embed_beside(bench, backbone, cache, situation.labeled_ids_M.tolist(), lambda _d, _t: None)
+        labeled = now_labeled(bench, bench.project.control).labeled_ids_M.tolist()
+        embed_beside(bench, backbone, cache, labeled, lambda _done, _total: None)
+        situation = now_labeled(bench, bench.project.control, cache.has)
         learned_from = self._backbones.learned_from(
             self._project_id, None if model == PRETRAINED else model
         )

@@ -86,6 +86,11 @@ def gather(bench: Workbench) -> Examples:
     )
 
 
-def now_labeled(bench: Workbench, control: ChoiceControl) -> Situation:
+def now_labeled(
+    bench: Workbench,
+    control: ChoiceControl,
+    has_vector: Callable[[str], bool] = lambda _content_hash: True,
+) -> Situation:
     """Return how the project stands now, with what was labeled since."""
-    return situate(bench.store.mirror(bench.project.project_id), control, bench.holdout)
+    mirror = bench.store.mirror(bench.project.project_id)
+    return situate(mirror, control, bench.holdout, has_vector)

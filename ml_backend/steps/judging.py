@@ -21,7 +21,7 @@ from ml_backend.learning.head import Head, fit_head, stratified_folds
 from ml_backend.learning.picture_embeddings import embed_pictures
 from ml_backend.learning.promotion import PairedTest, Verdict, judge, paired_test
 from ml_backend.steps.embed import embed_beside
-from ml_backend.steps.examples import Examples
+from ml_backend.steps.examples import Examples, now_labeled
 from ml_backend.steps.learn import fit_beside
 from ml_backend.steps.situation import Situation
 from ml_backend.steps.tuning_bench import TuningBench
@@ -64,16 +64,17 @@ def judge_challenger(
     learned_from: frozenset[str],
     examples: Examples,
     pictures: Pictures,
-    situation: Situation,
 ) -> Judged:
     """Compare the challenger with the champion. `learned_from` are the images it was trained on."""
     champion = bench.bench.backbone()
+    situation = _embedded_by_both(bench, champion, challenger)
     before = _contestant(bench, champion, bench.bench.learned_from(), situation)
     after = _contestant(bench, challenger, learned_from, situation)
     labels_H, classes = situation.holdout_labels_H, bench.bench.project.control.classes
+    in_both = np.flatnonzero(bench.cache_of(champion).has_all(pictures.hashes))
     verdict = judge(
         paired_test(before.is_right(labels_H), after.is_right(labels_H)),
-        partial(_cross_validated, bench, champion, examples, pictures),
+        partial(_cross_validated, bench, champion, examples, pictures.take(in_both)),
         tests_before=tests_since_promotion(bench),
     )
     return Judged(
@@ -82,6 +83,17 @@ def judge_challenger(
         before.evaluation(labels_H, classes),
         after.head.temperature if after.head else 1.0,
     )
+
+
+def _embedded_by_both(bench: TuningBench, champion: Backbone, challenger: Backbone) -> Situation:
+    """Embed what is labeled, as of now, by both; what one of them could not read is left out."""
+    inner, control = bench.bench, bench.bench.project.control
+    labeled = now_labeled(inner, control)
+    judged_on = [*labeled.labeled_ids_M.tolist(), *labeled.holdout_ids_H.tolist()]
+    caches = [bench.cache_of(backbone) for backbone in (champion, challenger)]
+    for backbone, cache in zip((champion, challenger), caches, strict=True):
+        embed_beside(inner, backbone, cache, judged_on, bench.between_batches)
+    return now_labeled(inner, control, lambda name: all(cache.has(name) for cache in caches))
 
 
 def tests_since_promotion(bench: TuningBench) -> int:
@@ -102,8 +114,6 @@ def _contestant(
 ) -> _Contestant:
     n_classes = len(bench.bench.project.control.classes)
     cache = bench.cache_of(backbone)
-    judged_on = [*situation.labeled_ids_M.tolist(), *situation.holdout_ids_H.tolist()]
-    embed_beside(bench.bench, backbone, cache, judged_on, bench.between_batches)
     head = fit_beside(bench.bench, situation, cache, learned_from)
     embeddings_HD = cache.rows(situation.holdout_hashes)
     if head is None:

@@ -16,7 +16,7 @@ from ml_backend.jobs.held_fine_tune import held_fine_tune
 from ml_backend.learning.epochs import Epochs
 from ml_backend.learning.pictures import Pictures
 from ml_backend.learning.registry import unpack_hashes
-from ml_backend.steps.examples import gather
+from ml_backend.steps.examples import gather, now_labeled
 from tests.tuning_loop import OWNER, RECIPE, TuningLoop
 
 # A network that is ruined instead of trained: the rate is a thousand times too high.
@@ -283,3 +283,16 @@ def test_models_beyond_those_that_are_kept_go_with_their_embeddings(tmp_path: Pa
     assert set(loop.forgotten) < set(keys)
     removed = [record for record in loop.store.models(1) if record.state == "removed"]
     assert len(removed) == len(loop.forgotten)
+
+
+def test_an_image_that_can_no_longer_be_read_is_left_out_by_both(tmp_path: Path) -> None:
+    loop = labeled_loop(tmp_path, n=60, recipe=replace(RECIPE, epochs=1))
+    situation = now_labeled(
+        loop.workbench(1, lambda: None), loop.workbench(1, lambda: None).project.control
+    )
+    gone = {int(situation.holdout_ids_H[0]), int(situation.labeled_ids_M[0])}
+    loop.images.unreadable = dict.fromkeys(gone, "The file is gone.")
+    assert loop.fine_tune() in ("promoted", "refused"), loop.outcome()
+    card = loop.registry.card(loop.outcome()["model"])
+    assert card.holdout_metrics["n"] == len(situation.holdout_ids_H) - 1
+    assert card.n_trained + card.validation["n"] == len(situation.labeled_ids_M) - 1
