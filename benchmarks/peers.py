@@ -11,7 +11,6 @@ answers with the given probabilities, so that no training is timed.
 from __future__ import annotations
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from memory import peak_mb  # beside this file, which is run as a script
 
 
 def main() -> None:
@@ -29,13 +29,13 @@ def main() -> None:
         **{name: np.load(folder / f"{name}.npy") for name in ("pool", "probs", "labeled", "labels")}
     )
     select = METHODS[job["library"]][job["method"]](arrays, job["picks"])
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before_mb = peak_mb()
     started, cpu = time.perf_counter(), time.process_time()
     rows = select()
     answer = {
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu,
-        "memory_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024,
+        "memory_mb": peak_mb() - before_mb,
         "rows": [int(row) for row in rows],
     }
     print(json.dumps(answer))

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.memory import peak_mb
 from strategies import STRATEGIES, Candidates, Labeled, cluster_pool, rank
 from strategies.query import Query
 
@@ -63,15 +63,14 @@ def timed(bar: dict[str, Any]) -> dict[str, Any]:
         name: np.load(folder / f"{name}.npy") for name in ("pool", "probs", "labeled", "clusters")
     }
     job = _prepared(bar["job"], arrays)
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before_mb = peak_mb()
     runs = []
     for _ in range(bar["repeats"]):
         started, cpu = time.perf_counter(), time.process_time()
         picks = job()
         runs.append((time.perf_counter() - started, time.process_time() - cpu))
     wall_s, cpu_s = min(runs)
-    most_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    memory_mb = (most_kib - before_kib) / 1024
+    memory_mb = peak_mb() - before_mb
     return {"wall_s": wall_s, "cpu_s": cpu_s, "memory_mb": memory_mb, "picks": picks}
 
 

@@ -30,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.memory import peak_mb
 from benchmarks.ranking_bars import REPEATS, measure_bars, timed
 from benchmarks.ranking_speed_report import write_bars, write_report
 
@@ -107,7 +108,7 @@ def select_ours(job: dict[str, Any]) -> dict[str, Any]:
         np.load(folder / f"{name}.npy") for name in ("pool", "probs", "labeled", "labels")
     )
     head_DC = np.random.default_rng(0).normal(size=(DIM, CLASSES)).astype(np.float32) * 3
-    before_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before_mb = peak_mb()
     started, cpu = time.perf_counter(), time.process_time()
     ranking = rank(
         job["method"],
@@ -119,7 +120,7 @@ def select_ours(job: dict[str, Any]) -> dict[str, Any]:
     return {
         "seconds": time.perf_counter() - started,
         "cpu_seconds": time.process_time() - cpu,
-        "memory_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kib) / 1024,
+        "memory_mb": peak_mb() - before_mb,
         "rows": ranking.order[: job["picks"]].tolist(),
     }
 

@@ -22,7 +22,9 @@ Rows = slice | IntArray
 Score = Callable[[Rows, FloatArray], FloatArray]  # of rows, given how close they are to a pick
 
 AT_ONCE = 1024  # rows looked at alone; more of them means fewer passes and larger products
-_BLOCK_ROWS = 512  # times as many picks: stays in the cache
+# Larger products than a cache holds: each one makes the threads wait for one another, which took
+# most of the time on a busy machine with blocks of 512 rows.
+_BLOCK_ROWS = 4096
 NOT_CLOSE = -np.inf
 
 
