@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from ml_backend.learning.checkpoints import RoundResults
 from ml_backend.learning.embedding_cache import EmbeddingCache
@@ -87,19 +88,21 @@ def order_pool(
     plan, candidates = bench.plan, slice(len(situation.candidate_ids_N))
     takes_uncertainty = "uncertainty" in STRATEGIES[plan.strategy].parameters
     parameters: dict[str, Any] = {"uncertainty": plan.uncertainty} if takes_uncertainty else {}
-    return rank(
-        plan.strategy,
-        Candidates(
-            situation.candidate_ids_N,
-            None if probs_NC is None else probs_NC[candidates],
-            embeddings_ND[candidates],
-            predict=None if head is None else head.probs,
-        ),
-        Labeled(embeddings_MD, situation.labels_M),
-        head=plan.window,
-        rng=np.random.default_rng(plan.seed),
-        **parameters,
-    )
+    # As for the head: beside Label Studio and annotators, threads of one product wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        return rank(
+            plan.strategy,
+            Candidates(
+                situation.candidate_ids_N,
+                None if probs_NC is None else probs_NC[candidates],
+                embeddings_ND[candidates],
+                predict=None if head is None else head.probs,
+            ),
+            Labeled(embeddings_MD, situation.labels_M),
+            head=plan.window,
+            rng=np.random.default_rng(plan.seed),
+            **parameters,
+        )
 
 
 def measure(bench: Workbench, situation: Situation, head: Head | None) -> dict[str, Any]:
