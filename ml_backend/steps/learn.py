@@ -88,7 +88,7 @@ def order_pool(
     plan, candidates = bench.plan, slice(len(situation.candidate_ids_N))
     takes_uncertainty = "uncertainty" in STRATEGIES[plan.strategy].parameters
     parameters: dict[str, Any] = {"uncertainty": plan.uncertainty} if takes_uncertainty else {}
-    # As for the head: beside Label Studio and annotators, threads of one product wait for each other.
+    # As for the head: where others want the cores too, threads of one product mostly wait.
     with threadpool_limits(1, user_api="blas"):
         return rank(
             plan.strategy,
