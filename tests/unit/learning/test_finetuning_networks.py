@@ -14,9 +14,11 @@ from torchvision import models
 from torchvision.models.convnext import CNBlockConfig, ConvNeXt
 from torchvision.models.vision_transformer import VisionTransformer
 
-from ml_backend.learning.backbones import Backbone, Preprocessing, drop_last_layer
+from ml_backend.learning.backbones import Backbone
 from ml_backend.learning.finetuning import Recipe, fine_tune
 from ml_backend.learning.pictures import Pictures
+from ml_backend.learning.preprocessing import Preprocessing
+from ml_backend.learning.torchvision_models import drop_last_layer
 from tests.unit.learning.small_training import LABELS, coloured, item
 
 

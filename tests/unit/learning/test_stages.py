@@ -8,9 +8,9 @@ import torchvision
 from torch import nn
 
 from ml_backend.errors import ConfigurationError
-from ml_backend.learning.backbones import drop_last_layer
 from ml_backend.learning.recipe import Recipe
 from ml_backend.learning.stages import blocks, parameter_groups, trained_blocks
+from ml_backend.learning.torchvision_models import drop_last_layer
 
 
 def bare(name: str) -> nn.Module:
