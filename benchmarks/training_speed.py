@@ -33,12 +33,14 @@ from PIL import Image
 from benchmarks.learning_curve_report import replace_between
 from benchmarks.ranking_speed_report import machine
 from ml_backend.learning.augmentation import centred
-from ml_backend.learning.backbones import Backbone, Preprocessing, drop_last_layer
+from ml_backend.learning.backbones import Backbone
 from ml_backend.learning.epochs import Epochs, Hooks
 from ml_backend.learning.learner import Learner
 from ml_backend.learning.picture_classifier import PictureClassifier
 from ml_backend.learning.pictures import Pictures
+from ml_backend.learning.preprocessing import Preprocessing
 from ml_backend.learning.recipe import Recipe
+from ml_backend.learning.torchvision_models import drop_last_layer
 
 N_CLASSES = 10
 START, END = "<!-- training-speed: start -->", "<!-- training-speed: end -->"
