@@ -201,7 +201,8 @@ def _print_status(answer: dict[str, Any]) -> None:
             f"[bold]{standing['project']} {escape(standing['title'])}[/]: "
             f"{counts['labeled']} of {counts['tasks']} labeled, "
             f"{counts['unreadable']} unreadable, {counts['waiting']} events waiting; "
-            f"version {standing['version'] or '-'}{held}",
+            f"version {standing['version'] or '-'}{held}, "
+            f"model {standing['model'] or 'as configured'}",
             highlight=False,
         )
         if last:
