@@ -255,17 +255,26 @@ def test_status_and_the_list_tell_which_model_orders_the_queue(models: Stack) ->
     assert rows["pretrained"]["state"] == ""
 
 
+def front(order: list[int], other: list[int]) -> list[int]:
+    """As much of an order as both hold: a window that was used for a while is shorter."""
+    length = min(len(order), len(other))
+    assert length >= WINDOW // 2
+    return order[:length]
+
+
 def test_rolling_back_restores_the_order_of_the_model_before(models: Stack) -> None:
     promoted = str(model_of(models))
     learned = settled(models).served()
     _models(models, "rollback")
     assert model_of(models) is None
     before = settled(models).served()
-    assert before != learned
+    assert front(before, learned) != front(learned, before)
     _models(models, "promote", promoted)
-    assert settled(models).served() == learned
+    again = settled(models).served()
+    assert front(again, learned) == front(learned, again)
     _models(models, "rollback")
-    assert settled(models).served() == before
+    again = settled(models).served()
+    assert front(again, before) == front(before, again)
     _models(models, "promote", promoted)
 
 
