@@ -42,9 +42,15 @@ def test_repaired_head_is_that_of_ranking_the_rest_anew(
     anew = ranked(name, rest, Labeled(embeddings_MD, labels_M), **fixed)
     n_picked = sum(reason.kind == "covers" for reason in anew.reasons)
     repaired_ids = candidates.task_ids_N[repaired.order[:n_picked]]
-    assert repaired_ids.tolist() == rest.task_ids_N[anew.order[:n_picked]].tolist()
-    shares = [reason.coverage for reason in repaired.reasons[:n_picked]]
-    assert shares == pytest.approx([r.coverage for r in anew.reasons[:n_picked]], abs=1e-4)
+    anew_ids = rest.task_ids_N[anew.order[:n_picked]]
+    # Two tasks may gain the same but for float32 rounding; what follows them may then differ.
+    apart = np.flatnonzero(repaired_ids != anew_ids)
+    compared = int(apart[0]) + 1 if apart.size else n_picked
+    shares = np.array([reason.coverage for reason in repaired.reasons[:compared]])
+    expected = np.array([reason.coverage for reason in anew.reasons[:compared]])
+    assert shares == pytest.approx(expected, abs=1e-4)
+    if apart.size:
+        assert shares[-1] == pytest.approx(expected[-1], rel=1e-4)
 
 
 def test_task_that_was_no_candidate_can_be_covered() -> None:
