@@ -107,8 +107,8 @@ def run_round(
             this.images_left = embed(bench, enough=_patience(news, newer_news, mode))
         with this.timed("situate"):
             mirror = bench.store.mirror(bench.project.project_id)
-            every_one = {} if not this.images_left else {"has_vector": bench.cache().has}
-            situation = situate(mirror, news.control, bench.holdout, **every_one)
+            embedded = {"has_vector": bench.cache().has} if this.images_left else {}
+            situation = situate(mirror, news.control, bench.holdout, **embedded)
             embeddings_ND = vectors(bench, situation.ranked_hashes)
             embeddings_MD = vectors(bench, situation.labeled_hashes)
         with this.timed("fit"):
