@@ -67,7 +67,7 @@ def replay(
     Raises UnknownStrategy and ConfigurationError for a contender that cannot be.
     """
     pool_P, test_T = split(images.labels_N, seed, test_share)
-    labeled_M = np.empty(0, dtype=np.int64)  # rows of the set
+    labeled_M: NDArray[np.int64] = np.empty(0, dtype=np.int64)  # rows of the set
     accuracies, ticks, head = [], [clock()], None
     for budget in budgets:
         open_rows = np.setdiff1d(pool_P, labeled_M)

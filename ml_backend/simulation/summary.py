@@ -89,14 +89,14 @@ def _row(
     random: Sequence[Curve],
     accuracies: Sequence[float],
 ) -> Row:
-    by_budget = zip(runs[0].budgets, zip(*(run.accuracies for run in runs), strict=True), strict=True)
+    seeds_at_each_budget = zip(*(run.accuracies for run in runs), strict=True)
     return Row(
         backbone=backbone,
         strategy=strategy,
         aulc=estimate(areas_of(runs)),
         gain=None,
         reaches=tuple(_reach(runs, random, target) for target in accuracies),
-        curve=tuple((budget, estimate(values)) for budget, values in by_budget),
+        curve=tuple(zip(runs[0].budgets, map(estimate, seeds_at_each_budget), strict=True)),
         rank_s=float(np.mean([run.rank_s for run in runs])),
         fit_s=float(np.mean([run.fit_s for run in runs])),
     )
