@@ -12,6 +12,7 @@ from ml_backend.simulation.cells import Cell
 from ml_backend.simulation.measures import Comparison, compared
 from ml_backend.simulation.replay import Curve
 from ml_backend.simulation.summary import REFERENCE, Row, areas_of
+from ml_backend.simulation.tables import as_points, chance
 
 RULE = (
     "Taken is the strategy with the best mean area under the learning curve among those whose "
@@ -100,9 +101,4 @@ def _areas(curves: Mapping[Cell, Curve], backbone: str, strategy: str) -> list[f
 
 
 def _points(gain: Comparison) -> str:
-    each = gain.difference
-    chance = "p < 0.001" if gain.p_holm < 0.001 else f"p = {gain.p_holm:.3f}"
-    return (
-        f"{100 * each.mean:+.1f} points of area "
-        f"({100 * each.low:+.1f} to {100 * each.high:+.1f}, {chance} after Holm)"
-    )
+    return f"{as_points(gain.difference, signed=True)} points of area, {chance(gain)}"

@@ -36,18 +36,18 @@ class Cells:
     """The finished cells of one simulation, in one folder. Processes may share it."""
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Open or begin. `facts` (JSON) are what every cell depends on, by name.
+        """Open or begin. `facts` (JSON) are what the cells depend on, by name.
 
-        Raises ConfigurationError where the folder holds cells that depend on something else.
+        Facts may be added later, such as another backbone's key. Raises ConfigurationError where
+        one that the folder has is another now.
         """
         self._folder = folder
         facts = json.loads(json.dumps({"format": FORMAT, **facts}))
         path = folder / _FACTS
-        folder.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            _require_same(folder, _read(path), facts)
-        else:
-            _write(path, facts)
+        kept = _read(path) if path.exists() else {}
+        _require_same(folder, kept, facts)
+        if kept != {**kept, **facts}:
+            _write(path, {**kept, **facts})
 
     def find(self, cell: Cell) -> Curve | None:
         """Return a finished cell's curve. Raises CorruptFile where its file is not one of ours."""
@@ -74,19 +74,20 @@ class Cells:
 
 
 def _require_same(folder: Path, kept: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    changed = [name for name in {**kept, **now} if kept.get(name) != now.get(name)]
+    changed = [
+        f"{name} {_short(kept[name])}, now {_short(now[name])}"
+        for name in kept
+        if name in now and kept[name] != now[name]
+    ]
     if changed:
-        told = "; ".join(
-            f"{name}: {_short(kept, name)}, now {_short(now, name)}" for name in changed
-        )
         raise ConfigurationError(
-            f"{folder} holds a simulation of something else ({told}). Give another --output, or "
-            "delete this one"
+            f"{folder} holds a simulation of something else ({'; '.join(changed)}). Give another "
+            "--output, or delete this one"
         )
 
 
-def _short(facts: Mapping[str, Any], name: str) -> str:
-    text = json.dumps(facts[name]) if name in facts else "not there"
+def _short(fact: object) -> str:
+    text = json.dumps(fact)
     return text if len(text) <= _READABLE else f"{text[:_READABLE]}..."
 
 

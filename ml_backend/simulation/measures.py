@@ -19,11 +19,11 @@ RESAMPLES = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A mean over seeds with its 95 % interval by Student's t. One seed has no interval."""
+    """A mean over seeds with its 95 % interval by Student's t; one number alone has none."""
 
     mean: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n: int
 
 
@@ -76,12 +76,12 @@ def labels_to_reach(
 
 
 def estimate(values: Sequence[float]) -> Estimate:
-    """Return the mean of one number a seed, with its interval (NaN for a single one)."""
+    """Return the mean of one number a seed, with its interval."""
     from scipy import stats
 
     mean, n = float(np.mean(values)), len(values)
     if n < 2:
-        return Estimate(mean, math.nan, math.nan, n)
+        return Estimate(mean, None, None, n)
     half = float(stats.t.ppf(1 - LEVEL / 2, n - 1)) * float(np.std(values, ddof=1)) / math.sqrt(n)
     return Estimate(mean, mean - half, mean + half, n)
 

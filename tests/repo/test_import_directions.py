@@ -33,6 +33,10 @@ ALLOWED: dict[str, set[str]] = {
     "wiring": STORY
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
     | {"backbone_shelf", "fine_tune_wiring", "fine_tune"},
+    "labeled_files": GROUND,
+    "simulation": GROUND | {"learning", "strategies", "charts", "legible"},
+    "gathering": STORY | {"labeled_files", "simulation"},
+    "simulating": GROUND | {"gathering", "simulation"},
     "model_desk": STORY | {"wiring", "backbone_shelf"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},
