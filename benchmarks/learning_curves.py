@@ -177,7 +177,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run what is missing and write the report."""
     options = _parser().parse_args(arguments)
     records = run_all(
-        [_load(name, options) for name in options.sets.split(",")],
+        [load_named(name, options) for name in options.sets.split(",")],
         chosen(options.only),
         options.modes.split(","),
         Seeds(options.first_seed, options.seeds, options.headline_seeds),
@@ -195,7 +195,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
 
 
-def _load(spec: str, options: argparse.Namespace) -> ImageSet:
+def load_named(spec: str, options: argparse.Namespace) -> ImageSet:
+    """Load FOLDER or FOLDER@BACKBONE of --data, embedded by --backbone unless it names one."""
     name, _, backbone = spec.partition("@")
     if name == "digits":
         return load_digits_set()

@@ -39,9 +39,7 @@ def advise(rows: Sequence[Row], curves: Mapping[Cell, Curve]) -> Advice:
     sentences = [_taken(chosen) if chosen else _no_difference(rows)]
     if chosen:
         sentences += _runner_up(chosen, better[1:], curves)
-    sentences += [
-        f"{row.name} loses to random here: {_points(row.gain)}." for row in worse if row.gain
-    ]
+    sentences += [f"{row.name} loses: {_points(row.gain, REFERENCE)}." for row in worse if row.gain]
     strategy = chosen.strategy if chosen else None
     backbone, told = _best_backbone(strategy or REFERENCE, curves)
     return Advice(strategy, backbone, tuple(sentences + told))
@@ -50,7 +48,7 @@ def advise(rows: Sequence[Row], curves: Mapping[Cell, Curve]) -> Advice:
 def _taken(row: Row) -> str:
     assert row.gain is not None
     return (
-        f"Take {row.strategy} (on {row.backbone}): {_points(row.gain)} over random, better on "
+        f"Take {row.strategy} (on {row.backbone}): {_points(row.gain, REFERENCE)}, better on "
         f"{row.gain.wins} of {row.gain.difference.n} splits."
     )
 
@@ -91,7 +89,7 @@ def _best_backbone(strategy: str, curves: Mapping[Cell, Curve]) -> tuple[str | N
     level = [name for name, each in against.items() if not each.is_better]
     if level:
         return None, [f"Backbones: {best} is not told apart from {', '.join(level)} on this data."]
-    told = ", ".join(f"{_points(each)} over {name}" for name, each in against.items())
+    told = ", ".join(_points(each, name) for name, each in against.items())
     return best, [f"Take the backbone {best}: {told} (under {strategy})."]
 
 
@@ -100,5 +98,6 @@ def _areas(curves: Mapping[Cell, Curve], backbone: str, strategy: str) -> list[f
     return areas_of([curves[cell] for cell in sorted(cells, key=lambda cell: cell.seed)])
 
 
-def _points(gain: Comparison) -> str:
-    return f"{as_points(gain.difference, signed=True)} points of area, {chance(gain)}"
+def _points(gain: Comparison, over: str) -> str:
+    mean, _, interval = as_points(gain.difference, signed=True).partition(" (")
+    return f"{mean} points of area over {over} ({interval.rstrip(')')}, {chance(gain)})"

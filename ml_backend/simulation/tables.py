@@ -25,34 +25,32 @@ class Table:
 
 def comparison_table(rows: Sequence[Row]) -> Table:
     """Tell area, gain over random and cost of each row, best first."""
-    head = ("strategy", "backbone", "area", "gain over random", "p (Holm)", "better", "s a round")
     return Table(
         f"Area under the learning curve in points, 95 % intervals over {rows[0].aulc.n} seeds",
-        head,
+        (*_named(rows)[0], "area", "gain over random", "p (Holm)", "better", "s a round"),
         tuple(
             (
-                row.strategy,
-                row.backbone,
+                *name,
                 as_points(row.aulc),
                 as_points(row.gain.difference, signed=True) if row.gain else NOTHING,
                 _p(row.gain.p_holm) if row.gain else NOTHING,
                 f"{row.gain.wins} of {row.gain.difference.n}" if row.gain else NOTHING,
                 f"{row.rank_s:.2f} + {row.fit_s:.2f}",
             )
-            for row in rows
+            for name, row in zip(_named(rows)[1:], rows, strict=True)
         ),
     )
 
 
 def labels_table(rows: Sequence[Row]) -> Table:
-    """Tell how many labels each accuracy took, and how many random took more."""
+    """Tell how many labels each accuracy took, and how many were saved against random."""
     targets = [f"{100 * reach.accuracy:g} %" for reach in rows[0].reaches]
     return Table(
-        "Labels until an accuracy is reached, and what random needs more on the same splits",
-        ("strategy", "backbone", *targets),
+        "Labels until an accuracy is reached, and labels saved against random on the same splits",
+        (*_named(rows)[0], *targets),
         tuple(
-            (row.strategy, row.backbone, *(_reached(reach, row) for reach in row.reaches))
-            for row in rows
+            (*name, *(_reached(reach, row) for reach in row.reaches))
+            for name, row in zip(_named(rows)[1:], rows, strict=True)
         ),
     )
 
@@ -61,7 +59,7 @@ def curve_table(rows: Sequence[Row]) -> Table:
     """Tell the accuracy after each budget of labels."""
     return Table(
         "Accuracy in % by labels, with 95 % intervals",
-        ("labels", *(row.name for row in rows)),
+        ("labels", *(", ".join(name) for name in _named(rows)[1:])),
         tuple(
             (str(points[0][0]), *(as_points(each) for _, each in points))
             for points in zip(*(row.curve for row in rows), strict=True)
@@ -87,15 +85,24 @@ def _p(value: float) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def _named(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """Return heading and names; the backbone is named where there are several."""
+    if len({row.backbone for row in rows}) == 1:
+        return [("strategy",), *((row.strategy,) for row in rows)]
+    return [("strategy", "backbone"), *((row.strategy, row.backbone) for row in rows)]
+
+
 def _reached(reach: Reach, row: Row) -> str:
     if reach.labels is None:
         return f"not with {row.curve[-1][0]}"
     text = f"{reach.labels.mean:.0f}"
     if reach.reached < reach.seeds:
-        text += f" on {reach.reached} of {reach.seeds} seeds"
-    if reach.saved is None:
+        text += f" on {reach.reached} of {reach.seeds}"
+    if row.gain is None:
         return text
+    if reach.saved is None:
+        return f"{text}; random never"
+    text += f"; saved {reach.saved.mean:+.0f}"
     if reach.saved.low is None or reach.saved.high is None:
-        return f"{text}, random {reach.saved.mean:+.0f}"
-    low, high = reach.saved.low, reach.saved.high
-    return f"{text}, random {reach.saved.mean:+.0f} ({low:+.0f} to {high:+.0f})"
+        return text
+    return f"{text} ({reach.saved.low:+.0f} to {reach.saved.high:+.0f})"

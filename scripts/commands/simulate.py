@@ -237,7 +237,9 @@ def _tell(results: Results, output: Path) -> None:
 
 
 def _print(table: tables.Table) -> None:
-    shown = Table(*table.head, title=escape(table.title), title_justify="left")
+    shown = Table(
+        *table.head, title=escape(table.title), title_justify="left", box=None, pad_edge=False
+    )
     for row in table.rows:
         shown.add_row(*map(escape, row))
     stdout.print(shown)
