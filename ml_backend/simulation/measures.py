@@ -86,6 +86,14 @@ def estimate(values: Sequence[float]) -> Estimate:
     return Estimate(mean, mean - half, mean + half, n)
 
 
+def share(values: Sequence[float]) -> Estimate:
+    """Return the same for shares, whose bounds stay within 0 and 1."""
+    each = estimate(values)
+    if each.low is None or each.high is None:
+        return each
+    return Estimate(each.mean, max(0.0, each.low), min(1.0, each.high), each.n)
+
+
 def compared(
     pairs: Mapping[str, tuple[Sequence[float], Sequence[float]]],
 ) -> dict[str, Comparison]:

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from ml_backend.learning.head import Head, fit_head
 from strategies import STRATEGIES, Candidates, Labeled, rank
@@ -114,20 +113,19 @@ def ranked(
     name = contender.cold if contender.cold and head is None else contender.strategy
     if "budget" in STRATEGIES[name].parameters:
         parameters["budget"] = step  # those that choose a set are told for how many labels
-    with threadpool_limits(1, user_api="blas"):  # as the live loop ranks
-        ranking = rank(
-            name,
-            Candidates(
-                open_rows,
-                None if head is None else head.probs(embeddings_ND[open_rows]),
-                embeddings_ND[open_rows],
-                predict=None if head is None else head.probs,
-            ),
-            Labeled(embeddings_ND[labeled_M], images.labels_N[labeled_M]),
-            head=step,
-            rng=np.random.default_rng([seed, len(labeled_M)]),
-            **parameters,
-        )
+    ranking = rank(
+        name,
+        Candidates(
+            open_rows,
+            None if head is None else head.probs(embeddings_ND[open_rows]),
+            embeddings_ND[open_rows],
+            predict=None if head is None else head.probs,
+        ),
+        Labeled(embeddings_ND[labeled_M], images.labels_N[labeled_M]),
+        head=step,
+        rng=np.random.default_rng([seed, len(labeled_M)]),
+        **parameters,
+    )
     return ranking.order
 
 
@@ -148,6 +146,5 @@ def accuracy(images: LabeledSet, head: Head | None, rows: NDArray[np.int64]) -> 
     """Return the share of these rows that the head gets right."""
     if head is None:
         return 0.0
-    with threadpool_limits(1, user_api="blas"):
-        said = head.probs(images.embeddings_ND[rows]).argmax(axis=1)
+    said = head.probs(images.embeddings_ND[rows]).argmax(axis=1)
     return float((said == images.labels_N[rows]).mean())

@@ -18,6 +18,7 @@ from ml_backend.simulation.measures import (
     compared,
     estimate,
     labels_to_reach,
+    share,
 )
 from ml_backend.simulation.replay import Curve
 
@@ -93,10 +94,10 @@ def _row(
     return Row(
         backbone=backbone,
         strategy=strategy,
-        aulc=estimate(areas_of(runs)),
+        aulc=share(areas_of(runs)),
         gain=None,
         reaches=tuple(_reach(runs, random, target) for target in accuracies),
-        curve=tuple(zip(runs[0].budgets, map(estimate, seeds_at_each_budget), strict=True)),
+        curve=tuple(zip(runs[0].budgets, map(share, seeds_at_each_budget), strict=True)),
         rank_s=float(np.mean([run.rank_s for run in runs])),
         fit_s=float(np.mean([run.fit_s for run in runs])),
     )

@@ -12,6 +12,7 @@ from ml_backend.simulation.measures import (
     holm,
     labels_to_reach,
     paired_p,
+    share,
 )
 
 
@@ -38,6 +39,12 @@ def test_an_estimate_has_student_s_interval() -> None:
     assert each.mean == pytest.approx(2)
     assert (each.low, each.high) == pytest.approx((2 - half, 2 + half), abs=1e-3)
     assert (estimate([0.5]).low, estimate([0.5]).high) == (None, None)
+
+
+def test_a_share_s_interval_stays_between_nothing_and_all() -> None:
+    each = share([0.1, 0.9])
+    assert (each.mean, each.low, each.high) == (0.5, 0.0, 1.0)
+    assert share([0.5]).low is None
 
 
 def test_the_paired_test_is_student_s() -> None:
