@@ -237,9 +237,9 @@ def _tell(results: Results, output: Path) -> None:
 
 
 def _print(table: tables.Table) -> None:
-    shown = Table(
-        *table.head, title=escape(table.title), title_justify="left", box=None, pad_edge=False
-    )
+    shown = Table(title=escape(table.title), title_justify="left", box=None, pad_edge=False)
+    for name in table.head:
+        shown.add_column(escape(name), overflow="fold")
     for row in table.rows:
         shown.add_row(*map(escape, row))
     stdout.print(shown)
