@@ -1,8 +1,8 @@
 """How a picture is shown a little differently each epoch.
 
-Works on whole batches, on whatever device trains: one resampling and one product of matrices a
-picture, whatever is switched on. What happens to a picture follows from (seed, epoch, row) alone:
-not from the batch it is in, the process that shows it, or what ran before.
+Works on whole batches, on the device that trains: one resampling and at most one product of
+matrices a picture, whatever is switched on. What happens to a picture follows from (seed, epoch,
+row) alone: not from the batch it is in, the process that shows it, or what ran before.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _views(draws_BK: NDArray[np.float32], ranges: Ranges, side_px: int) -> NDArr
 
 
 def _cut_by_bytes(pixels_B3SS: Tensor, views_B6: NDArray[np.int64], crop_px: int) -> Tensor:
-    """Resample picture by picture, uint8 (B, 3, P, P): on a CPU thrice as fast as `_cut_by_grid`."""
+    """Resample picture by picture, uint8 (B, 3, P, P): on a CPU thrice as fast as by grid."""
     cuts = []
     for picture, view in zip(pixels_B3SS.split(1), views_B6.tolist(), strict=True):
         left, top, width, height, mirrored, turns = view
