@@ -15,6 +15,7 @@ import json
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -25,12 +26,12 @@ from benchmarks.learning_curve_report import replace_between
 from benchmarks.learning_curves import load_named
 from ml_backend.network_settings import NetworkSettings
 from ml_backend.simulation.advice import Advice, advise
-from ml_backend.simulation.cells import Cells
-from ml_backend.simulation.measures import Estimate
-from ml_backend.simulation.replay import Contender
+from ml_backend.simulation.cells import Cell, Cells
+from ml_backend.simulation.measures import Comparison, compared
+from ml_backend.simulation.replay import Contender, Curve
 from ml_backend.simulation.running import Plan, run
 from ml_backend.simulation.summary import REFERENCE, Reach, Row, summarise
-from ml_backend.simulation.tables import as_points, chance
+from ml_backend.simulation.tables import as_labels, as_points, chance
 
 STRATEGIES = ("uherding", "margin", "entropy", "random")
 DEFAULT = STRATEGIES[0]
@@ -53,6 +54,7 @@ class Measured:
     images: ImageSet
     rows: list[Row]
     advice: Advice
+    at_the_end: Comparison  # accuracy of the default strategy and of random with all labels
 
 
 def measure(images: ImageSet, seeds: int, jobs: int, cache: Path) -> Measured:
@@ -66,7 +68,16 @@ def measure(images: ImageSet, seeds: int, jobs: int, cache: Path) -> Measured:
 
     curves = run({images.features: images}, plan, cells, jobs, say)
     rows = summarise(curves, LEVELS)
-    return Measured(images, rows, advise(rows, curves))
+    return Measured(images, rows, advise(rows, curves), end_of(curves))
+
+
+def end_of(curves: Mapping[Cell, Curve]) -> Comparison:
+    """Compare the default strategy with random where the curves end."""
+    ours, theirs = (
+        [curve.accuracies[-1] for cell, curve in curves.items() if cell.contender == name]
+        for name in (DEFAULT, REFERENCE)
+    )
+    return compared({DEFAULT: (ours, theirs)})[DEFAULT]
 
 
 def page(measured: list[Measured], seeds: int, audit_share: float) -> str:
@@ -88,41 +99,47 @@ def page(measured: list[Measured], seeds: int, audit_share: float) -> str:
 
 def _overview(measured: list[Measured], audit_share: float) -> str:
     strategies = [name for name in STRATEGIES if name != REFERENCE]
-    lines = [_line("images", *strategies, "labels saved by " + DEFAULT, "the same with an audit")]
-    lines.append("|---" * (len(strategies) + 3) + "|")
+    saved = f"labels saved by {DEFAULT}", "the same with an audit"
+    heads = ("images", *strategies, *saved, f"{DEFAULT}, accuracy with {BUDGETS[-1]} labels")
+    lines = [_line(*heads), "|---" * len(heads) + "|"]
     for each in measured:
         by_name = {row.strategy: row for row in each.rows}
         gains = [_gain(by_name[name]) for name in strategies]
         saved = _share_saved(by_name[DEFAULT], 0.0), _share_saved(by_name[DEFAULT], audit_share)
-        lines.append(_line(NAMES[each.images.name].split(" (")[0], *gains, *saved))
+        end = _marked(each.at_the_end)
+        lines.append(_line(NAMES[each.images.name].split(" (")[0], *gains, *saved, end))
     return "\n".join(lines)
 
 
 def _gain(row: Row) -> str:
     assert row.gain is not None
-    text = as_points(row.gain.difference, signed=True)
-    if row.gain.is_better:
+    return _marked(row.gain)
+
+
+def _marked(gain: Comparison) -> str:
+    text = as_points(gain.difference, signed=True)
+    if gain.is_better:
         return f"**{text}**"
-    return f"*{text}, worse*" if row.gain.is_worse else f"{text}, no difference"
+    return f"*{text}, worse*" if gain.is_worse else f"{text}, no difference"
 
 
 def _share_saved(row: Row, audit_share: float) -> str:
     """Tell it at the highest level that both reached under every seed."""
-    full = [reach for reach in row.reaches if reach.saved and reach.saved.n == reach.seeds]
+    full = [reach for reach in row.reaches if reach.saved]
     if not full:
         return "–"
     reach = full[-1]
-    ours, theirs = _with_audit(reach, audit_share)
-    return (
-        f"{theirs - ours:+.0f} of {theirs:.0f} ({1 - ours / theirs:+.0%}) at {reach.accuracy:.0%}"
-    )
+    ours, saved = _with_audit(reach, audit_share)
+    told = f"{saved:+.0f}" if audit_share or not reach.saved else as_labels(reach.saved)
+    return f"{told} of {ours + saved:.0f} at {reach.accuracy:.0%}"
 
 
 def _with_audit(reach: Reach, audit_share: float) -> tuple[float, float]:
-    """Return our labels and random's; ours with those that only measure, which teach nothing."""
+    """Return the labels spent, with those that only measure, and what they save against random."""
     assert reach.labels is not None
     assert reach.saved is not None
-    return reach.labels.mean / (1 - audit_share), reach.labels.mean + reach.saved.mean
+    spent = reach.labels.mean / (1 - audit_share)
+    return spent, reach.labels.mean + reach.saved.mean - spent
 
 
 def _areas(rows: list[Row]) -> str:
@@ -161,14 +178,9 @@ def _took(reach: Reach, audit_share: float = 0.0) -> str:
         text += f" on {reach.reached} of {reach.seeds}"
     if reach.saved is None:
         return text
-    ours, theirs = _with_audit(reach, audit_share)
-    return f"{text}, saved {theirs - ours:+.0f}{_interval(reach.saved, audit_share)}"
-
-
-def _interval(saved: Estimate, audit_share: float) -> str:
-    if saved.low is None or saved.high is None or audit_share:
-        return ""
-    return f" ({saved.low:+.0f} to {saved.high:+.0f})"
+    if not audit_share:
+        return f"{text}, saved {as_labels(reach.saved)}"
+    return f"{text}, saved {round(_with_audit(reach, audit_share)[1]):+d}"
 
 
 def _line(*cells: str) -> str:
@@ -193,6 +205,7 @@ def _as_json(measured: list[Measured], command: str) -> dict[str, Any]:
                 "images": len(each.images.labels_N),
                 "rows": [asdict(row) for row in each.rows],
                 "advice": asdict(each.advice),
+                "at_the_end": asdict(each.at_the_end),
             }
             for each in measured
         },

@@ -29,7 +29,8 @@ REFERENCE = "random"
 class Reach:
     """The labels that an accuracy took: over the seeds that got there, `reached` of `seeds`.
 
-    `saved` is what random took more on the same splits, over those where both got there.
+    `saved` is what random took more on the same splits. None where one of both did not get there
+    under some seed: the splits on which it did are its lucky ones.
     """
 
     accuracy: float
@@ -112,10 +113,11 @@ def _reach(runs: Sequence[Curve], random: Sequence[Curve], target: float) -> Rea
         for ours, theirs in zip(took, random_took, strict=True)
         if ours is not None and theirs is not None
     ]
+    paired = len(saved) == len(runs) and runs is not random
     return Reach(
         accuracy=target,
         reached=len(got_there),
         seeds=len(runs),
         labels=estimate(got_there) if got_there else None,
-        saved=estimate(saved) if saved and runs is not random else None,
+        saved=estimate(saved) if paired else None,
     )

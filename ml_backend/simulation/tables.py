@@ -75,6 +75,13 @@ def as_points(share: Estimate, *, signed: bool = False) -> str:
     return f"{100 * share.mean:{form}} ({100 * share.low:{form}} to {100 * share.high:{form}})"
 
 
+def as_labels(saved: Estimate) -> str:
+    """Write labels saved with their interval, as in +9 (+4 to +15)."""
+    if saved.low is None or saved.high is None:
+        return f"{round(saved.mean):+d}"
+    return f"{round(saved.mean):+d} ({round(saved.low):+d} to {round(saved.high):+d})"
+
+
 def chance(gain: Comparison) -> str:
     """Say how likely such a difference is by luck."""
     number = _p(gain.p_holm)
@@ -98,11 +105,4 @@ def _reached(reach: Reach, row: Row) -> str:
     text = f"{reach.labels.mean:.0f}"
     if reach.reached < reach.seeds:
         text += f" on {reach.reached} of {reach.seeds}"
-    if row.gain is None:
-        return text
-    if reach.saved is None:
-        return f"{text}; random never"
-    text += f"; saved {reach.saved.mean:+.0f}"
-    if reach.saved.low is None or reach.saved.high is None:
-        return text
-    return f"{text} ({reach.saved.low:+.0f} to {reach.saved.high:+.0f})"
+    return text if reach.saved is None else f"{text}; saved {as_labels(reach.saved)}"

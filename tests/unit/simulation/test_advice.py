@@ -95,10 +95,11 @@ def test_labels_are_told_over_the_seeds_that_got_there() -> None:
         Cell("fast", "quick", 0): curve(0.6, 0.7, 0.8, 0.9),
         Cell("fast", "quick", 1): curve(0.2, 0.6, 0.8, 0.9),
     }
-    by_name = {row.strategy: row.reaches for row in summarise(curves, [0.6, 0.95])}
-    [random, never], [quick, _] = by_name["random"], by_name["quick"]
+    by_name = {row.strategy: row.reaches for row in summarise(curves, [0.4, 0.6, 0.95])}
+    [_, random, never], [both, quick, _] = by_name["random"], by_name["quick"]
     assert (random.reached, random.seeds, random.labels.mean) == (1, 2, pytest.approx(30))
     assert random.saved is None
     assert (quick.reached, quick.labels.mean) == (2, pytest.approx(15))
-    assert (quick.saved.mean, quick.saved.n) == (pytest.approx(20), 1)
+    assert quick.saved is None  # random got there on its lucky split alone
+    assert (both.saved.mean, both.saved.n) == (pytest.approx(7.5), 2)
     assert (never.reached, never.labels) == (0, None)

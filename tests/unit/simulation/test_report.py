@@ -108,6 +108,6 @@ def test_tables_name_the_backbone_only_where_there_are_several(results: Results)
     alone = [row for row in results.rows if row.backbone == "fast"]
     assert "backbone" not in comparison_table(alone).head
     assert labels_table(alone).rows == (
-        ("uherding", "10; random never", "not with 20"),
+        ("uherding", "10", "not with 20"),
         ("random", "not with 20", "not with 20"),
     )

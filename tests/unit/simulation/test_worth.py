@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from benchmarks.image_sets import ImageSet
-from benchmarks.worth import LEVELS, Measured, page
+from benchmarks.worth import LEVELS, Measured, end_of, page
 from ml_backend.simulation.advice import advise
 from ml_backend.simulation.cells import Cell
 from ml_backend.simulation.replay import Curve
@@ -30,7 +30,9 @@ def told() -> str:
     images = ImageSet(
         ("a", "b"), np.repeat([0, 1], 6), np.zeros((12, 2), np.float32), "digits", "pixels"
     )
-    return page([Measured(images, rows, advise(rows, curves))], seeds=3, audit_share=0.1)
+    return page(
+        [Measured(images, rows, advise(rows, curves), end_of(curves))], seeds=3, audit_share=0.1
+    )
 
 
 def row(page: str, name: str, table: int) -> str:
