@@ -25,6 +25,8 @@ ALLOWED: dict[str, set[str]] = {
     "predicting": STORY | {"lookup"},
     "connecting": STORY,
     "fine_tune": STORY,
+    "exporting": GROUND,
+    "export_labels": STORY | {"exporting"},
     "diagnosis": STORY,
     "backbone_shelf": GROUND | ADAPTERS,
     "fine_tune_wiring": STORY | {"backbone_shelf"},
@@ -32,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
     | {"backbone_shelf", "fine_tune_wiring", "fine_tune"},
     "model_desk": STORY | {"wiring", "backbone_shelf"},
+    "export_desk": STORY | {"wiring", "backbone_shelf", "export_labels", "exporting"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},
     "wsgi": GROUND | {"wiring", "web"},
