@@ -26,7 +26,7 @@ def read(files: Iterable[str], folders: Mapping[str, str]) -> tuple[Labels, Labe
     class_of = {folder: name for name, folder in folders.items()}
     found: dict[str, Labels] = {"human": {}, "model": {}}
     for path in files:
-        source, *folder, name = path.split("/")
-        if source in found and len(folder) == 1:
-            found[source][task_of(name)] = class_of[folder[0]]
+        match path.split("/"):
+            case ["human" | "model" as source, folder, name]:
+                found[source][task_of(name)] = class_of[folder]
     return found["human"], found["model"]

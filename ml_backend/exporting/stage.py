@@ -46,7 +46,7 @@ def staged(target: Path, owner: str, *, force: bool) -> Iterator[Stage]:
     is in use and `force` is not given, or another export is at work on it.
     """
     target = target.resolve()
-    _finish_replacing(target)
+    _finish(target)
     _refuse_what_is_in_use(target, force=force)
     folder = target.with_name(f".{target.name}.unfinished")
     mark = folder / _MARK
@@ -75,13 +75,10 @@ def move_into_place(stage: Stage) -> None:
     foreign = old - _own(stage.target)
     _refuse_clashes(stage.target, new, foreign)
     shutil.rmtree(stage.images, ignore_errors=True)
-    (stage.folder / _MARK).unlink()
-    if not old:
-        stage.folder.rename(stage.target)  # over an empty folder too
-        return
-    stage.target.rename(_aside(stage.target))
-    stage.folder.rename(stage.target)
-    _finish_replacing(stage.target)
+    if old:
+        stage.target.rename(_aside(stage.target))
+    stage.folder.rename(stage.target)  # over an empty folder too
+    _finish(stage.target)
 
 
 def write_manifest(
@@ -159,12 +156,13 @@ def _aside(target: Path) -> Path:
     return target.with_name(f".{target.name}.replaced")
 
 
-def _finish_replacing(target: Path) -> None:
-    """Remove what we wrote from the folder that was replaced, and carry the rest over.
+def _finish(target: Path) -> None:
+    """Do what follows the move into place, also for an export that was killed in between.
 
-    Also where an export was killed in between.
+    What we wrote goes from the folder that was replaced; the rest is carried over.
     """
     aside = _aside(target)
+    (target / _MARK).unlink(missing_ok=True)
     if not aside.exists():
         return
     if not target.exists():
