@@ -162,7 +162,8 @@ def _finish(target: Path) -> None:
     What we wrote goes from the folder that was replaced; the rest is carried over.
     """
     aside = _aside(target)
-    (target / _MARK).unlink(missing_ok=True)
+    if target.is_dir():
+        (target / _MARK).unlink(missing_ok=True)
     if not aside.exists():
         return
     if not target.exists():
