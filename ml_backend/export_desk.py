@@ -25,14 +25,6 @@ if TYPE_CHECKING:
     from ml_backend.labelstudio.images import ImageReader
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Images:
-    """How images come into an export. `local_files` is Label Studio's document root, if here."""
-
-    links: bool = False
-    local_files: Path | None = None
-
-
 def export_labels(
     settings: Settings,
     store: Store,
@@ -41,13 +33,13 @@ def export_labels(
     *,
     threshold: float,
     wish: Wish,
-    images: Images,
+    links: bool,
     on_progress: Callable[[str, int, int], None],
 ) -> dict[str, Any]:
     """Write a project's labels into a folder, checked, and return what is in it.
 
-    Label Studio is asked for images only, and for those only where copies are wanted that are not
-    on this machine. Raises what `exporting.export.write_export` raises.
+    `links` leads to images that are files here instead of copying them. Label Studio is asked for
+    nothing but images that are not. Raises what `exporting.export.write_export` raises.
     """
     labels = gather(
         store,
@@ -58,7 +50,7 @@ def export_labels(
         now=wiring.utc_now(),
         code_version=__version__,
     )
-    counts = write_export(labels, target, wish, _image_files(settings, images), on_progress)
+    counts = write_export(labels, target, wish, _image_files(settings, links=links), on_progress)
     waiting = store.counts(project.project_id).waiting
     return {
         "folder": str(target.resolve()),
@@ -101,14 +93,14 @@ def _card(settings: Settings, project_id: int, model: str | None) -> dict[str, A
         return {"name": model, "unreadable": str(gone)}
 
 
-def _image_files(settings: Settings, images: Images) -> ImageFiles:
+def _image_files(settings: Settings, *, links: bool) -> ImageFiles:
     @cache
     def reader() -> ImageReader:
         return wiring.image_reader(settings, wiring.label_studio(settings))
 
     return ImageFiles(
         read=lambda task_id, uri: reader().read(task_id, uri),
-        local_file=lambda uri: local_file(images.local_files, uri),
-        links=images.links,
+        local_file=lambda uri: local_file(settings.local_files_root, uri),
+        links=links,
         workers=settings.fetch_workers,
     )

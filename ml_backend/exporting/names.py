@@ -26,10 +26,10 @@ def safe_name(text: str, otherwise: str = "unnamed") -> str:
     kept = "".join(
         sign if _is_allowed(sign) else "_" for sign in unicodedata.normalize("NFC", text)
     )
-    name = _cut(kept.lstrip(" .-+~"), MOST_BYTES).rstrip(" .")
-    if not name.strip("_ ."):
+    name = _cut(kept.lstrip(" ."), MOST_BYTES).rstrip(" .")
+    if not name.strip("_ .-+"):
         return otherwise
-    return f"_{name}" if _DEVICES.fullmatch(name) else name
+    return f"_{name}" if name[0] in "-+" or _DEVICES.fullmatch(name) else name
 
 
 def class_folders(classes: Iterable[str]) -> dict[str, str]:

@@ -66,7 +66,8 @@ def refuse_links_that_lead_nowhere(images: Sequence[LabeledImage], files: ImageF
         raise ConfigurationError(
             f"{len(elsewhere)} of {len(images)} images are no files on this machine, such as that "
             f"of task {elsewhere[0].task_id} ({elsewhere[0].image_uri[:80]!r}), and cannot be "
-            "linked: --copies fetches them, and --local-files says where Label Studio's are"
+            "linked: --copies fetches them, and LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT says where "
+            "Label Studio's local files are"
         )
 
 

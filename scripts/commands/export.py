@@ -45,11 +45,6 @@ from scripts.commands.shell import (
     default=False,
     help="Link images that are files here, or copy them (default; fetched where they are not).",
 )
-@click.option(
-    "--local-files",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Label Studio's document root for local files, where it is on this machine.",
-)
 @click.option("--human-only", is_flag=True, help="Leave out the model's labels.")
 @click.option(
     "--force", is_flag=True, help="Replace what an earlier export wrote there, and nothing else."
@@ -63,7 +58,6 @@ def export(
     formats: tuple[str, ...],
     threshold: float,
     links: bool,
-    local_files: Path | None,
     human_only: bool,
     force: bool,
     as_json: bool,
@@ -74,7 +68,7 @@ def export(
     its name. Started again after it was stopped, it goes on.
     """
     from ml_backend import wiring
-    from ml_backend.export_desk import Images, export_labels
+    from ml_backend.export_desk import export_labels
     from ml_backend.exporting.export import Wish
 
     store = wiring.open_store(shell.settings)
@@ -87,7 +81,7 @@ def export(
             target,
             threshold=threshold,
             wish=Wish(formats=formats, human_only=human_only, force=force),
-            images=Images(links=links, local_files=local_files),
+            links=links,
             on_progress=on_progress,
         )
     if as_json:
