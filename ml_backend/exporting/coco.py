@@ -53,7 +53,7 @@ def _write(
             for number, image in enumerate(images, start=1)
         ],
     }
-    path.write_text(json.dumps(content, ensure_ascii=False, indent=1), "utf-8")
+    path.write_text(json.dumps(content, ensure_ascii=False), "utf-8")
 
 
 def _image(image: LabeledImage, files: Mapping[int, str]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ def write(root: Path, labels: LabelSet) -> None:
     """Write both kinds of labels into one file; no task has both."""
     tasks = [_task(labels, image) for image in (*labels.human, *labels.model)]
     tasks.sort(key=lambda task: task["meta"]["exported_task"])
-    (root / FILE).write_text(json.dumps(tasks, ensure_ascii=False, indent=1), "utf-8")
+    lines = ",\n".join(json.dumps(task, ensure_ascii=False) for task in tasks)
+    (root / FILE).write_text(f"[\n{lines}\n]\n", "utf-8")
 
 
 def read(root: Path) -> tuple[Answers, Answers]:

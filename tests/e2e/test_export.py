@@ -27,9 +27,9 @@ from tests.e2e.stack import DIGITS, LABEL_CONFIG, _truth, digit_images
 from tests.label_studio_server import TestServer
 from tests.unit.exporting.builders import below
 
-pytestmark = [pytest.mark.label_studio, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.label_studio, pytest.mark.slow, pytest.mark.timeout(600)]
 
-TASKS, LABELED = 60, 40
+TASKS, LABELED = 40, 24
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def connect(server: TestServer, project_id: int, url: str) -> None:
 
 @pytest.fixture(scope="module")
 def labeling(label_studio: TestServer, tmp_path_factory: pytest.TempPathFactory) -> Labeling:
-    """Sixty digits, forty of them labeled, one skipped, one that two people disagree on."""
+    """Forty digits, twenty-four of them labeled, one skipped, one that two people disagree on."""
     folder = tmp_path_factory.mktemp("export")
     project_id = label_studio.project("digits", LABEL_CONFIG)
     task_ids = label_studio.uploaded(project_id, digit_images(folder / "digits")[:TASKS])

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,8 @@ from ml_backend.exporting import pictures
 from ml_backend.exporting.pictures import ImageFiles
 from ml_backend.exporting.tables import read_table
 from tests.unit.exporting.builders import FakeFiles, export, image, image_bytes, label_set, pets
+
+REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 def local_files(folder: Path, *task_ids: int) -> dict[str, Path]:
@@ -120,6 +125,39 @@ def test_a_stopped_export_leaves_nothing_and_goes_on_with_what_it_has_fetched(
     export(labels, target, again)
     assert set(again.reads) == set(range(1, 31)) - set(first.reads)
     assert len(first.reads) >= 10
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+SLOW_EXPORT = """
+import sys, time
+from pathlib import Path
+from tests.unit.exporting.builders import FakeFiles, export, image, label_set
+
+class Slow(FakeFiles):
+    def read(self, task_id, uri):
+        time.sleep(0.02)
+        return super().read(task_id, uri)
+
+export(label_set([image(n, "cat") for n in range(1, 201)]), Path(sys.argv[1]), Slow())
+"""
+
+
+def test_a_killed_export_leaves_nothing_and_goes_on_with_what_it_has_fetched(
+    tmp_path: Path,
+) -> None:
+    target, images = tmp_path / "out", tmp_path / ".out.unfinished" / ".images"
+    command = [sys.executable, "-c", SLOW_EXPORT, str(target)]
+    with subprocess.Popen(command, cwd=REPOSITORY) as killed:
+        while killed.poll() is None and len(list(images.glob("*.png"))) < 20:
+            time.sleep(0.005)
+        killed.kill()
+    assert not target.exists()
+    had = len(list(images.glob("*.png")))
+    again = FakeFiles()
+    counts = export(label_set([image(n, "cat") for n in range(1, 201)]), target, again)
+    assert had >= 20
+    assert len(again.reads) == 200 - had
+    assert counts["images"] == 200
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
