@@ -120,7 +120,7 @@ def learning_curve(rounds: Sequence[RoundRecord]) -> tuple[dict[str, Any], ...]:
 def measure_trust(
     answerer: _Answerer, human: Sequence[LabeledImage], threshold: float
 ) -> dict[str, Any]:
-    """Say how often the model is right on holdout labels, which no model was trained on.
+    """Say how often the model is right on holdout labels that it was not trained on.
 
     Shares come with Wilson's 95 % interval. `n` is 0, and nothing else is said, without a holdout
     label that the model can be asked about.
@@ -129,10 +129,12 @@ def measure_trust(
     if head is None or model is None:
         return {"n": 0}
     class_rows = {name: row for row, name in enumerate(model.results.classes)}
+    trained_on = set(model.results.labeled_ids_M.tolist())  # of the holdout none, as things stand
     measured = [
         (image.content_hash, class_rows[image.label])
         for image in human
-        if image.split == "holdout" and image.content_hash and model.has_vector(image.content_hash)
+        if image.split == "holdout" and image.task_id not in trained_on
+        if image.content_hash and model.has_vector(image.content_hash)
     ]
     if not measured:
         return {"n": 0, "calibrated_on": head.calibrated_on}

@@ -235,6 +235,16 @@ def test_trust_is_measured_on_the_holdout_alone(loop: Loop) -> None:
     assert 0 <= trust["calibration_error"]["value"] <= 1
 
 
+def test_what_the_model_was_trained_on_is_no_measure_of_it(loop: Loop) -> None:
+    model = model_of(loop)
+    ids_H = model.results.holdout_ids_H
+    ids_M = np.concatenate([model.results.labeled_ids_M, ids_H[:2]])
+    labels_M = np.concatenate([model.results.labels_M, model.results.holdout_labels_H[:2]])
+    cheated = replace(model.results, labeled_ids_M=ids_M, labels_M=labels_M)
+    trust = labels_of(loop, replace(model, results=cheated)).trust
+    assert trust["n"] == len(ids_H) - 2
+
+
 def test_trust_says_so_in_words_and_says_when_nothing_is_known(loop: Loop) -> None:
     said = trust_in_words(labels_of(loop).trust, THRESHOLD)
     assert "holdout labels" in said

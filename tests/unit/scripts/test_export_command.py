@@ -21,6 +21,7 @@ from ml_backend.learning.embedding_cache import EmbeddingCache
 from ml_backend.learning.head import fit_head
 from ml_backend.records import Annotation, Task
 from ml_backend.settings import Settings, load_settings
+from ml_backend.steps.holdout import Holdout
 from ml_backend.wiring import results_folder
 from scripts.active_labeler import cli
 from tests.unit.jobs.builders import NOW, project
@@ -66,8 +67,10 @@ def put_model_in_force(settings: Settings, store: Store, version: str) -> RoundR
     found = store.get_project(PROJECT)
     assert found is not None
     classes = found.control.classes
-    rows_M = np.array([classes.index(("cat", "dog")[n % 2]) for n in range(1, LABELED + 1)])
-    head = fit_head(vectors_ND[:LABELED], rows_M, len(classes))
+    holdout = Holdout(found.audit_share, PROJECT)
+    ids_M = np.array([n for n in range(1, LABELED + 1) if not holdout.has(content_hash(n))])
+    rows_M = np.array([classes.index(("cat", "dog")[n % 2]) for n in ids_M])
+    head = fit_head(vectors_ND[ids_M - 1], rows_M, len(classes))
     assert head is not None
     rest = slice(LABELED, TASKS)
     results = RoundResults(
@@ -80,7 +83,7 @@ def put_model_in_force(settings: Settings, store: Store, version: str) -> RoundR
         uncertainty_N=None,
         reasons=(),
         head=head,
-        labeled_ids_M=np.arange(1, LABELED + 1),
+        labeled_ids_M=ids_M,
         labels_M=rows_M,
         details={"dim": 2, "model": None},
     )
