@@ -37,5 +37,6 @@ def test_suspects_come_worst_first_with_the_likeliest_other_class() -> None:
     assert found[0].wrong > found[1].wrong >= SUSPECTED
 
 
-def test_no_labels_no_suspects() -> None:
+def test_without_labels_or_without_another_class_there_are_no_suspects() -> None:
+    assert find_suspects(np.ones((9, 1)), np.zeros(9, np.int64)) == []
     assert find_suspects(np.empty((0, 3)), np.empty(0, np.int64)) == []
