@@ -16,6 +16,7 @@ ALLOWED: dict[str, set[str]] = {
     "network_settings": set(),
     "errors": set(),
     "records": set(),
+    "appraisal_file": {"errors"},
     **dict.fromkeys(ADAPTERS, GROUND),
     "web": GROUND | {"store"},
     "steps": STORY,
