@@ -38,7 +38,7 @@ class Fronts:
         with self._database.writing() as connection:
             request_round(connection, project_id, ASKED, now)
             new = _new_ones(connection, project_id, task_ids)
-            answers = _usable_answers(connection, project_id, new)
+            answers = _answers(connection, project_id, new)
             first = _next_place(connection, project_id)
             rows = [
                 {
@@ -117,17 +117,16 @@ def _new_ones(connection: sa.Connection, project_id: int, task_ids: Sequence[int
     return [task_id for task_id in asked if task_id in new]
 
 
-def _usable_answers(
+def _answers(
     connection: sa.Connection, project_id: int, task_ids: Collection[int]
-) -> dict[int, dict[str, str]]:
+) -> dict[int, dict[str, str | None]]:
     table = annotations_table.c
     query = sa.select(table.task_id, table.annotation_id, table.choice).where(
         table.project_id == project_id,
         table.task_id.in_(task_ids),
-        table.choice.is_not(None),
         ~table.was_cancelled,
     )
-    answers: dict[int, dict[str, str]] = defaultdict(dict)
+    answers: dict[int, dict[str, str | None]] = defaultdict(dict)
     for task_id, annotation_id, choice in connection.execute(query):
         answers[task_id][str(annotation_id)] = choice
     return answers

@@ -150,7 +150,7 @@ class FrontRecord:
     why: str  # in words for people
     asked_at: datetime
     place: int  # lower is sooner
-    answers: Mapping[str, str]  # the usable annotations when it was asked: number → choice
+    answers: Mapping[str, str | None]  # those that it had when it was asked: number → choice
     found: Mapping[str, Any] | None  # what was changed in Label Studio, as it was before
     withdrawn: bool  # not wanted any more, and still to be put back in Label Studio
 
