@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
     **dict.fromkeys(ADAPTERS, GROUND),
+    "appraisal": GROUND | {"learning"},
     "web": GROUND | {"store"},
     "steps": STORY,
     "lookup": STORY,
