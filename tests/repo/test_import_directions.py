@@ -18,6 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "records": set(),
     "appraisal_file": {"errors"},
     **dict.fromkeys(ADAPTERS, GROUND),
+    "appraisal": GROUND | {"learning"},
     "web": GROUND | {"store"},
     "steps": STORY,
     "lookup": STORY,
