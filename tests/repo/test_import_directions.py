@@ -20,10 +20,11 @@ ALLOWED: dict[str, set[str]] = {
     **dict.fromkeys(ADAPTERS, GROUND),
     "appraisal": GROUND | {"learning"},
     "web": GROUND | {"store"},
-    "steps": STORY,
+    "steps": STORY | {"appraisal"},
     "lookup": STORY,
     "explaining": STORY | {"lookup"},
     "rounds": STORY | {"lookup"},
+    "appraise": STORY | {"lookup", "appraisal", "appraisal_file"},
     "predicting": STORY | {"lookup"},
     "connecting": STORY,
     "fine_tune": STORY,
@@ -32,7 +33,10 @@ ALLOWED: dict[str, set[str]] = {
     "fine_tune_wiring": STORY | {"backbone_shelf"},
     "wiring": STORY
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
-    | {"backbone_shelf", "fine_tune_wiring", "fine_tune"},
+    | {"backbone_shelf", "fine_tune_wiring", "appraisal_file"},
+    "processes": STORY
+    | {"wiring", "backbone_shelf", "fine_tune_wiring", "fine_tune"}
+    | {"model_desk", "appraise", "trainer"},
     "model_desk": STORY | {"wiring", "backbone_shelf"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},
