@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "processes": STORY
     | {"wiring", "backbone_shelf", "fine_tune_wiring", "fine_tune"}
     | {"model_desk", "appraise", "trainer"},
+    "searching": STORY,
     "model_desk": STORY | {"wiring", "backbone_shelf"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},
