@@ -61,3 +61,40 @@ class Evidence:
     curve_embeddings_MD: NDArray[np.float32] | None = None
     curve_embeddings_HD: NDArray[np.float32] | None = None
     curve_note: str = ""
+
+    @property
+    def network_is_blind(self) -> bool:
+        """Whether the network in force was trained on none of the labels."""
+        return self.unseen_M is None or bool(self.unseen_M.all())
+
+    def curve_arrays(self) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
+        """Return embeddings (M, D) and (H, D) of a network that saw no label; None without one."""
+        if self.network_is_blind:
+            return self.embeddings_MD, self.holdout_embeddings_HD
+        if self.curve_embeddings_MD is None or self.curve_embeddings_HD is None:
+            return None
+        return self.curve_embeddings_MD, self.curve_embeddings_HD
+
+    def check(self) -> None:
+        """Raise ValueError naming the first array that is not as long as its ids, or no class."""
+        parallel = {
+            "labels_M": (self.labels_M, self.labeled_ids_M),
+            "embeddings_MD": (self.embeddings_MD, self.labeled_ids_M),
+            "curve_embeddings_MD": (self.curve_embeddings_MD, self.labeled_ids_M),
+            "unseen_M": (self.unseen_M, self.labeled_ids_M),
+            "holdout_labels_H": (self.holdout_labels_H, self.holdout_ids_H),
+            "holdout_embeddings_HD": (self.holdout_embeddings_HD, self.holdout_ids_H),
+            "curve_embeddings_HD": (self.curve_embeddings_HD, self.holdout_ids_H),
+            "probs_NC": (self.probs_NC, self.pool_ids_N),
+            "uncertainty_N": (self.uncertainty_N, self.pool_ids_N),
+            "map_embeddings_KD": (self.map_embeddings_KD, self.map_ids_K),
+            "map_labels_K": (self.map_labels_K, self.map_ids_K),
+        }
+        for name, (array, ids) in parallel.items():
+            if array is not None and len(array) != len(ids):
+                raise ValueError(f"{name} has {len(array)} rows, expected {len(ids)}")
+        for name in ("labels_M", "holdout_labels_H", "map_labels_K"):
+            rows = getattr(self, name)
+            least = -1 if name == "map_labels_K" else 0
+            if len(rows) and not (rows.min() >= least and rows.max() < len(self.classes)):
+                raise ValueError(f"{name} spans {rows.min()}..{rows.max()}: no rows of classes")

@@ -86,7 +86,7 @@ def reaching(sizes_S: NDArray[np.int64], gap_BS: NDArray[np.float64]) -> NDArray
 
 
 def rising(values_BS: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fit the nearest non-decreasing curve to each row (isotonic regression, by its max-min form)."""
+    """Fit the nearest non-decreasing curve to each row: isotonic regression in max-min form."""
     n = values_BS.shape[1]
     sums_BS = np.concatenate([np.zeros((len(values_BS), 1)), values_BS.cumsum(axis=1)], axis=1)
     first, last = np.triu_indices(n)
