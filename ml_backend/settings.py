@@ -122,6 +122,28 @@ class Settings(NetworkSettings):
         description="How unsure the model is of a task, where the strategy uses it.",
     )
 
+    rare_classes: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias=known_as("rare_classes"),
+        description="Classes to look for by their few labeled examples (comma-separated). Names "
+        "that a project does not have are passed over.",
+    )
+    similar_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        validation_alias=known_as("similar_share"),
+        description="Share of the queue for the nearest neighbours of labeled `rare_classes`.",
+    )
+
+    # --- Appraisal
+    appraise: bool = Field(
+        True,
+        validation_alias=known_as("appraise"),
+        description="Appraise the labels whenever there are new ones and nobody is at work: the "
+        "learning curve, labels saved, suspects, advice. In a process of its own.",
+    )
+
     # --- Publishing
     window: int = Field(
         200,
@@ -186,7 +208,7 @@ class Settings(NetworkSettings):
         "path: its images are read from disk, and `import` links to them.",
     )
 
-    @field_validator("image_hosts", mode="before")
+    @field_validator("image_hosts", "rare_classes", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

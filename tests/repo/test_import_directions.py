@@ -16,13 +16,15 @@ ALLOWED: dict[str, set[str]] = {
     "network_settings": set(),
     "errors": set(),
     "records": set(),
+    "appraisal_file": {"errors"},
     **dict.fromkeys(ADAPTERS, GROUND),
     "appraisal": GROUND | {"learning"},
     "web": GROUND | {"store"},
-    "steps": STORY,
+    "steps": STORY | {"appraisal"},
     "lookup": STORY,
     "explaining": STORY | {"lookup"},
     "rounds": STORY | {"lookup"},
+    "appraise": STORY | {"lookup", "appraisal", "appraisal_file"},
     "predicting": STORY | {"lookup"},
     "connecting": STORY,
     "fine_tune": STORY,
@@ -33,7 +35,11 @@ ALLOWED: dict[str, set[str]] = {
     "fine_tune_wiring": STORY | {"backbone_shelf"},
     "wiring": STORY
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
-    | {"backbone_shelf", "fine_tune_wiring", "fine_tune"},
+    | {"backbone_shelf", "fine_tune_wiring", "appraisal_file"},
+    "processes": STORY
+    | {"wiring", "backbone_shelf", "fine_tune_wiring", "fine_tune"}
+    | {"model_desk", "appraise", "trainer"},
+    "searching": STORY,
     "model_desk": STORY | {"wiring", "backbone_shelf"},
     "export_desk": STORY | {"wiring", "backbone_shelf", "export_labels", "exporting"},
     "model": GROUND | {"wiring", "web"},
