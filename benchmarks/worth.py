@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.image_sets import ImageSet
 from benchmarks.learning_curve_report import replace_between
-from benchmarks.learning_curves import load_named
+from benchmarks.learning_curves import add_set_options, load_set
 from ml_backend.network_settings import NetworkSettings
 from ml_backend.simulation.advice import Advice, advise
 from ml_backend.simulation.cells import Cell, Cells
@@ -217,7 +217,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     sets = options.sets.split(",")
     measured = [
-        measure(load_named(name, options), options.seeds, options.jobs, options.cache)
+        measure(load_set(name, options), options.seeds, options.jobs, options.cache)
         for name in sets
     ]
     command = f"python -m benchmarks.worth {' '.join(arguments or sys.argv[1:])}"
@@ -234,16 +234,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    shared = Path(__file__).resolve().parents[2] / "shared" / "data"
-    given = os.environ.get("ACTIVE_LABELER_SHARED_DATA")
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "active-labeler"
-    parser.add_argument("--sets", default="digits,eurosat2700,trashnet160,clothing160,cifar10")
+    add_set_options(parser)
+    parser.set_defaults(sets="digits,eurosat2700,trashnet160,clothing160,cifar10")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--jobs", type=int, default=1)
-    parser.add_argument("--data", type=Path, default=Path(given) if given else shared)
-    parser.add_argument("--backbone", default="squeezenet1_1")
-    parser.add_argument("--weights", default="", help="default: the file under --data")
-    parser.add_argument("--cache", type=Path, default=cache, help="embeddings, finished replays")
     parser.add_argument("--docs", type=Path, help="Markdown file whose tables to replace")
     return parser
 

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -122,6 +122,28 @@ class Settings(NetworkSettings):
         description="How unsure the model is of a task, where the strategy uses it.",
     )
 
+    rare_classes: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias=known_as("rare_classes"),
+        description="Classes to look for by their few labeled examples (comma-separated). Names "
+        "that a project does not have are passed over.",
+    )
+    similar_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        validation_alias=known_as("similar_share"),
+        description="Share of the queue for the nearest neighbours of labeled `rare_classes`.",
+    )
+
+    # --- Appraisal
+    appraise: bool = Field(
+        True,
+        validation_alias=known_as("appraise"),
+        description="Appraise the labels whenever there are new ones and nobody is at work: the "
+        "learning curve, labels saved, suspects, advice. In a process of its own.",
+    )
+
     # --- Publishing
     window: int = Field(
         200,
@@ -179,14 +201,27 @@ class Settings(NetworkSettings):
         description="Allow images from private, loopback and link-local addresses.",
     )
 
-    @field_validator("image_hosts", mode="before")
+    local_files_root: Path | None = Field(
+        None,
+        validation_alias=AliasChoices("LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT", "local_files_root"),
+        description="Label Studio's folder of local files, where this machine sees it at the same "
+        "path: its images are read from disk, and `import` links to them.",
+    )
+
+    @field_validator("image_hosts", "rare_classes", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("input_size_px", "input_resize_px", "input_interpolation", mode="before")
+    @field_validator(
+        "input_size_px",
+        "input_resize_px",
+        "input_interpolation",
+        "local_files_root",
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value

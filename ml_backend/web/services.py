@@ -17,6 +17,7 @@ class WebServices:
 
     `predict(project_id, tasks)` returns one prediction per task, in their order. `basic_auth` is
     the login and password of people and scrapers; None: only Label Studio gets in.
+    `appraisal(project_id)` returns the last one, None before the first.
     """
 
     store: Store
@@ -25,6 +26,7 @@ class WebServices:
     max_request_bytes: int
     predict: Callable[[int, Sequence[Mapping[str, Any]]], list[dict[str, Any]]]
     backend_version: str
+    appraisal: Callable[[int], Mapping[str, Any] | None] = lambda _project_id: None
     silent_after_s: float = 30.0  # a trainer gives a sign of life every few seconds
 
     def __post_init__(self) -> None:
