@@ -209,3 +209,30 @@ def require_one_of(state: str, states: frozenset[str]) -> None:
     """Raise ValueError for a state that does not exist."""
     if state not in states:
         raise ValueError(f"state {state!r}: expected one of {', '.join(sorted(states))}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportProject:
+    """The Label Studio project that images are imported into."""
+
+    project_id: int
+    label_studio_url: str
+    created_at: str  # as Label Studio writes it: another project of that number has another
+    first_task_after: int  # the newest task's id before the first import; 0 where there was none
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportedImage:
+    """One image that was imported, or is on its way.
+
+    `content_hash` is the SHA-256 of its file in hex, or "uri:" and the SHA-256 of its address.
+    `label` is what the source knows of it, whether it was shown to Label Studio or not.
+    `task_id` None: sent, and Label Studio has not answered.
+    """
+
+    content_hash: str
+    source_key: str
+    label: str | None
+    split: str | None
+    sent_at: datetime
+    task_id: int | None = None

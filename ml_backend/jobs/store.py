@@ -12,6 +12,7 @@ from ml_backend.jobs.database import Database, open_database
 from ml_backend.jobs.fine_tunes import FineTunes
 from ml_backend.jobs.fronts import Fronts
 from ml_backend.jobs.history import History
+from ml_backend.jobs.imports import Imports
 from ml_backend.jobs.inbox import Inbox
 from ml_backend.jobs.job_rows import JobRows
 from ml_backend.jobs.mirror import MirrorRows
@@ -22,6 +23,8 @@ from ml_backend.jobs.state import (
     FineTuneRecord,
     FrontRecord,
     Heartbeat,
+    ImportedImage,
+    ImportProject,
     JobRecord,
     Mirror,
     ModelRecord,
@@ -36,6 +39,8 @@ __all__ = [
     "FineTuneRecord",
     "FrontRecord",
     "Heartbeat",
+    "ImportProject",
+    "ImportedImage",
     "JobRecord",
     "Mirror",
     "ModelRecord",
@@ -46,7 +51,7 @@ __all__ = [
 ]
 
 
-class Store(ProjectRows, Inbox, MirrorRows, History, FineTunes, Fronts, JobRows):
+class Store(ProjectRows, Inbox, MirrorRows, History, FineTunes, Fronts, JobRows, Imports):
     """The state of all connected projects."""
 
     def __init__(self, database: Database) -> None:

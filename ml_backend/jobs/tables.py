@@ -269,6 +269,34 @@ jobs_table = sa.Table(
     sqlite_autoincrement=True,
 )
 
+# Which Label Studio project a number means here. Apart from `projects`: one imports before one
+# connects, and what was imported stays known when a project is detached.
+import_projects_table = sa.Table(
+    "import_projects",
+    metadata,
+    sa.Column("project_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("label_studio_url", sa.Text, nullable=False),
+    sa.Column("created_at", sa.Text, nullable=False),  # the project's, in Label Studio's own words
+    sa.Column("first_task_after", sa.BigInteger, nullable=False),  # a task id: ours are above it
+)
+
+# The images that were imported or are on their way. `task_id` is NULL until Label Studio has
+# answered: after a crash nobody knows whether it has such a task before it was asked.
+imports_table = sa.Table(
+    "imports",
+    metadata,
+    sa.Column("project_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("content_hash", sa.Text, primary_key=True),
+    sa.Column("source_key", sa.Text, nullable=False),
+    sa.Column("label", sa.Text),
+    sa.Column("split", sa.Text),
+    sa.Column("sent_at", UtcDateTime, nullable=False),
+    sa.Column("task_id", sa.BigInteger),
+    sa.ForeignKeyConstraint(["project_id"], ["import_projects.project_id"], ondelete="CASCADE"),
+    sa.Index(None, "project_id", "task_id"),
+    sqlite_with_rowid=False,
+)
+
 heartbeats_table = sa.Table(
     "heartbeats",
     metadata,

@@ -1,4 +1,4 @@
-"""Knows data formats: folders, tables, buckets and data sets of other libraries, as images in a row.
+"""Knows data formats: folders, tables, buckets, data sets of other libraries; images in a row.
 
 Knows no Label Studio and no model, and loads no heavy library before a source asks for it.
 """

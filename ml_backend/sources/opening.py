@@ -12,7 +12,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
-from pydantic import ConfigDict, ValidationError, validate_call
+from pydantic import ValidationError, validate_call
 
 from ml_backend.errors import ConfigurationError
 from ml_backend.sources.item import Source
@@ -55,7 +55,7 @@ def open_source(spec: Mapping[str, Any], reach: Reach | None = None) -> Source:
     for name in options.keys() - known.keys():
         given = [each for each in known if each != "web"]
         raise ConfigurationError(f"{spec['kind']} has no option {nearest(name, given)}")
-    checked = validate_call(opener, config=ConfigDict(arbitrary_types_allowed=True))
+    checked = validate_call(opener)
     try:
         source: Source = checked(**options)
     except ValidationError as error:
