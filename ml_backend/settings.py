@@ -44,6 +44,11 @@ class Settings(NetworkSettings):
         validation_alias=known_as("label_studio_api_key", bare=True),
         description="A personal access token (or a legacy token) of a Label Studio user.",
     )
+    source_api_key: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=known_as("source_api_key"),
+        description="The token of another Label Studio that `import --from-project` reads.",
+    )
     request_timeout_s: float = Field(
         30.0,
         gt=0,

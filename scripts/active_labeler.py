@@ -20,6 +20,7 @@ from scripts.commands import (
     export,
     fine_tune,
     front,
+    imports,
     jobs,
     models,
     projects,
@@ -69,6 +70,7 @@ def cli(
 
 GROUPS = (
     services,
+    imports,
     projects,
     queue,
     front,

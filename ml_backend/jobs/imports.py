@@ -8,6 +8,7 @@ Nothing here grows in memory with the number of images.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -40,6 +41,12 @@ class Imports:
         with self._database.reading() as connection:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else ImportProject(**row)
+
+    def import_projects(self) -> list[ImportProject]:
+        """All projects that were imported into, in order of their number."""
+        query = sa.select(import_projects_table).order_by(import_projects_table.c.project_id)
+        with self._database.reading() as connection:
+            return [ImportProject(**row) for row in connection.execute(query).mappings()]
 
     def begin_imports(self, project: ImportProject) -> None:
         """Note a project before its first import; forgets what another of that number had."""
@@ -151,7 +158,7 @@ class Imports:
     def imports_of_tasks(
         self, project_id: int, task_ids: Collection[int]
     ) -> dict[int, ImportedImage]:
-        """Find the imported images behind tasks: their keys, and the labels that the source knew."""
+        """Find the imported images behind tasks, with their keys and what the source knew."""
         found: dict[int, ImportedImage] = {}
         with self._database.reading() as connection:
             for start in range(0, len(task_ids), PAGE):
@@ -172,5 +179,5 @@ class Imports:
             return connection.scalar(query) or 0
 
 
-def _image(row: sa.Row[tuple[object, ...]]) -> ImportedImage:
-    return ImportedImage(**row._mapping)  # type: ignore[arg-type]
+def _image(row: Any) -> ImportedImage:
+    return ImportedImage(**row._mapping)

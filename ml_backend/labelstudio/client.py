@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -136,14 +136,21 @@ class LabelStudioClient:
         *,
         json: Any = None,
         params: Mapping[str, Any] | None = None,
+        files: Sequence[tuple[str, bytes]] = (),
         accept: frozenset[int] = frozenset(),
     ) -> Reply:
-        """Send one request and return the answer; a status in `accept` is no error."""
+        """Send one request and return the answer; a status in `accept` is no error.
+
+        `files` are (name, content), sent as a form where there are any.
+        """
+        form = [(f"file{place}", each) for place, each in enumerate(files)] or None
 
         def plain(sdk: LabelStudio) -> Answer:
             url, signed = f"{self.url}{path}", {"Authorization": self._signature(sdk)}
             return _answer(
-                self._http.request(method, url, json=json, params=params, headers=signed)
+                self._http.request(
+                    method, url, json=json, params=params, files=form, headers=signed
+                )
             )
 
         return self._settled(self._signed(plain, f"{method} {path}"), f"{method} {path}", accept)

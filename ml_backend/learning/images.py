@@ -57,10 +57,7 @@ def decode(data: bytes, max_pixels: int, *, at_least_px: int | None = None) -> I
     Raises ImageUnreadable with a reason to show to people. More than `max_pixels` are refused from
     the header, before anything is decoded; above 179 million Pillow refuses by itself.
     """
-    if not data:
-        raise ImageUnreadable("The file is empty (0 bytes).")
-    image = _open(data)
-    _check_size(image, max_pixels)
+    image = _opened(data, max_pixels)
     try:
         if at_least_px is not None and image.format in ("JPEG", "MPO"):
             image.draft(None, (at_least_px, at_least_px))
@@ -68,6 +65,19 @@ def decode(data: bytes, max_pixels: int, *, at_least_px: int | None = None) -> I
         return _upright(_rgb(image), image)
     except Exception as error:  # hostile bytes make decoders raise nearly anything
         raise ImageUnreadable(f"The {image.format} file is damaged: {_words(error)}") from error
+
+
+def check_header(data: bytes, max_pixels: int) -> None:
+    """Tell by the header alone whether `decode` would try. Raises ImageUnreadable like it."""
+    _opened(data, max_pixels)
+
+
+def _opened(data: bytes, max_pixels: int) -> Image.Image:
+    if not data:
+        raise ImageUnreadable("The file is empty (0 bytes).")
+    image = _open(data)
+    _check_size(image, max_pixels)
+    return image
 
 
 def _open(data: bytes) -> Image.Image:

@@ -8,7 +8,7 @@ from graphlib import TopologicalSorter
 from tests.repo.sources import Source, sources
 
 GROUND = {"settings", "errors", "records", "legible"}
-ADAPTERS = {"labelstudio", "learning", "strategies", "store"}
+ADAPTERS = {"labelstudio", "learning", "strategies", "store", "sources"}
 STORY = GROUND | ADAPTERS | {"steps"}
 # What each part may import of the others. A part that is missing here is a failure.
 ALLOWED: dict[str, set[str]] = {
@@ -46,6 +46,9 @@ ALLOWED: dict[str, set[str]] = {
     "simulation": GROUND | {"learning", "strategies", "charts", "legible"},
     "gathering": STORY | {"labeled_files", "simulation"},
     "simulating": GROUND | {"gathering", "simulation"},
+    "importing": STORY,
+    "project_source": GROUND | {"labelstudio", "sources"},
+    "import_wiring": STORY | {"importing", "project_source", "wiring"},
     "model_desk": STORY | {"wiring", "backbone_shelf"},
     "export_desk": STORY | {"wiring", "backbone_shelf", "export_labels", "exporting"},
     "model": GROUND | {"wiring", "web"},
@@ -55,7 +58,10 @@ ALLOWED: dict[str, set[str]] = {
 # Who may know a library that shapes everything around it.
 HOMES = {
     "torch": ("ml_backend.learning", "strategies.device"),
-    "torchvision": ("ml_backend.learning",),
+    "torchvision": ("ml_backend.learning", "ml_backend.sources.torchvision_sets"),
+    "fsspec": ("ml_backend.sources",),
+    "datasets": ("ml_backend.sources",),
+    "tensorflow_datasets": ("ml_backend.sources",),
     "label_studio_sdk": ("ml_backend.labelstudio",),
     "label_studio_ml": ("ml_backend.model",),
     "flask": ("ml_backend.web",),
