@@ -6,6 +6,7 @@ Knows text files as spreadsheets and scripts write them. Does not know what the 
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,10 +71,17 @@ def delimiter_of(path: Path, encoding: str) -> str:
         lines = [line for line in (file.readline(CHUNK) for _ in range(SAMPLE_ROWS)) if line]
     best, columns = ",", 1
     for delimiter in DELIMITERS:
-        widths = [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
+        widths = _widths(lines, delimiter)
         if widths and widths[0] > columns and widths.count(widths[0]) * 2 > len(widths):
             best, columns = delimiter, widths[0]
     return best
+
+
+def _widths(lines: list[str], delimiter: str) -> list[int]:
+    widths: list[int] = []
+    with contextlib.suppress(csv.Error):  # `rows_of` says what is wrong, and where
+        widths += [len(row) for row in csv.reader(lines, delimiter=delimiter) if row]
+    return widths
 
 
 def rows_of(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
@@ -83,7 +91,7 @@ def rows_of(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, li
     """
     csv.field_size_limit(LONGEST_FIELD)
     with path.open(encoding=encoding, newline="") as file:
-        reader = csv.reader(file, delimiter=delimiter)
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
         try:
             for cells in reader:
                 if any(cells):

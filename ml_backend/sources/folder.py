@@ -100,8 +100,11 @@ class FolderSource:
             if problem is not None:
                 self._note(ascii("/".join(inner))[1:-1], problem, quiet)
             elif self._is_dir(entry):
-                within = (*around, os.path.realpath(entry.path))
-                stack.append((inner, within, iter(self._entries(Path(entry.path), inner, quiet))))
+                # Only links need resolving, and each level's resolving would cost its depth.
+                real = f"{around[-1]}/{entry.name}"
+                real = os.path.realpath(entry.path) if entry.is_symlink() else real
+                names = iter(self._entries(Path(entry.path), inner, quiet))
+                stack.append((inner, (*around, real), names))
             elif is_image(entry.name):
                 yield inner, Path(entry.path)
 

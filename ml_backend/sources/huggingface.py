@@ -131,8 +131,8 @@ def _undecoded(data: Any, column: str) -> Any:
     datasets = _library()
     try:
         return data.cast_column(column, datasets.Image(decode=False))
-    except (TypeError, ValueError) as error:
-        raise ConfigurationError(f"image_column {column!r} holds no images: {error}") from None
+    except Exception as error:  # pyarrow's own
+        raise ConfigurationError(f"image_column {column!r} holds no images: {error}") from error
 
 
 def _column(

@@ -31,7 +31,8 @@ def open_torchvision(
     known = sorted(
         each
         for each in sets.__all__
-        if isinstance(getattr(sets, each), type)
+        if each != "VisionDataset"
+        and isinstance(getattr(sets, each), type)
         and issubclass(getattr(sets, each), sets.VisionDataset)
     )
     if name not in known:

@@ -105,7 +105,7 @@ def source_spec(given: Mapping[str, Any], options: tuple[str, ...]) -> dict[str,
 @click.option("--dry-run", is_flag=True, help="Say what the source is, and change nothing.")
 @as_json
 @click.pass_obj
-def import_(shell: Shell, options: tuple[str, ...], as_json: bool, **given: Any) -> None:
+def import_(shell: Shell, /, options: tuple[str, ...], as_json: bool, **given: Any) -> None:
     """Put the images of a source into a Label Studio project, each once.
 
     May be stopped at any moment and run again: what is there already is left alone, and so are

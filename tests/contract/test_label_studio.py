@@ -16,9 +16,15 @@ from ml_backend.labelstudio.labeling_config import parse_control
 from ml_backend.labelstudio.labeling_queue import LabelingQueue
 from ml_backend.labelstudio.prediction_writer import Written
 from ml_backend.labelstudio.projects import ProjectReader
+from ml_backend.labelstudio.task_importer import NewTask, TaskImporter
 from ml_backend.records import QueueEntry, Task
-from tests.fake_label_studio import LABEL_CONFIG, FakeLabelStudio, FakeQueue
-from tests.label_studio_server import TestServer
+from tests.fake_label_studio import (
+    LABEL_CONFIG,
+    FakeLabelStudio,
+    FakeQueue,
+    FakeTaskImporter,
+)
+from tests.label_studio_server import TestServer, small_png
 
 CONTROL = parse_control(LABEL_CONFIG)
 
@@ -33,6 +39,7 @@ class RealProject:
         self.client, self.close = client, client.close
         self.reader = ProjectReader(client, self.project_id, page_size=3)
         self.queue = LabelingQueue(client, self.project_id, CONTROL)
+        self.importer = TaskImporter(client, self.project_id, CONTROL)
 
     def add_tasks(self, n: int) -> list[int]:
         return self._server.tasks(self.project_id, n)[-n:]
@@ -83,6 +90,7 @@ class FakeProject(FakeLabelStudio):
         super().__init__(page_size=3)
         self.reader = self
         self.queue = FakeQueue(self, CONTROL.classes)
+        self.importer = FakeTaskImporter(self)
 
     def annotate_as_another(self, task_id: int, choice: str) -> None:
         self.annotate(task_id, choice, annotator_id=2)
@@ -496,3 +504,60 @@ def test_correcting_the_own_answer_leaves_a_task_open(project):
     project.update_annotation(answered, "bird")
 
     assert project.queue.finished.look(made) == {made[0]: TaskState(2, False, 1, 0)}
+
+
+# --- importing
+
+
+def new_tasks(n: int, label: str | None = None) -> list[NewTask]:
+    return [NewTask(f"hash-{row}", f"http://images.invalid/{row}.png", label) for row in range(n)]
+
+
+def test_imported_tasks_have_the_ids_that_were_answered(project):
+    (before,) = project.add_tasks(1)
+
+    made = project.importer.send(new_tasks(3))
+
+    tasks = {task.task_id: task.image_uri for task in all_of(project.reader.tasks(CONTROL))}
+    assert {digest: tasks[task_id] for digest, task_id in made.items()} == {
+        f"hash-{row}": f"http://images.invalid/{row}.png" for row in range(3)
+    }
+    assert project.importer.newest_task_id() == max(made.values()) > before
+
+
+def test_imported_tasks_are_found_again_by_the_hash_of_their_image(project):
+    project.add_tasks(2)
+    made = project.importer.send(new_tasks(3))
+    last = max(made.values())
+
+    assert project.importer.find(["hash-0", "hash-2", "hash-9"], after=0) == {
+        "hash-0": made["hash-0"],
+        "hash-2": made["hash-2"],
+    }
+    assert project.importer.find([*made], after=last - 1) == {"hash-2": last}
+
+
+def test_a_label_becomes_an_annotation_that_is_no_ground_truth(project):
+    made = project.importer.send([*new_tasks(1, "hound"), NewTask("other", "http://x.invalid/1")])
+
+    [(task_ids, [annotation])] = list(project.reader.annotated(CONTROL))
+
+    assert task_ids == [made["hash-0"]]
+    assert (annotation.choice, annotation.ground_truth) == ("hound", False)
+    assert project.reader.facts().finished_count == 1
+
+
+def test_a_project_without_tasks_has_no_newest_and_an_age_that_stays(project):
+    assert project.importer.newest_task_id() == 0
+    assert project.importer.created_at() == project.importer.created_at()
+
+
+def test_uploaded_files_have_addresses_and_make_no_task(project):
+    files = [(f"{row}.png", small_png((row, 0, 0))) for row in range(2)]
+
+    addresses = project.importer.upload(files)
+
+    assert len(set(addresses)) == 2
+    assert all(address.startswith("/data/upload/") for address in addresses)
+    assert all(name in each for each, (name, _) in zip(addresses, files, strict=True))
+    assert all_of(project.reader.task_ids()) == []
