@@ -83,6 +83,12 @@ class TestServer:
         answer.raise_for_status()
         return sorted(task["id"] for task in answer.json()["tasks"])
 
+    def count(self, project_id: int) -> int:
+        """Say how many tasks there are."""
+        answer = self.http.get(f"/api/projects/{project_id}/", params={"include": "task_number"})
+        answer.raise_for_status()
+        return int(answer.json()["task_number"])
+
     def annotate(
         self, task_id: int, choice: str | None, *, skip: bool = False, control: str = "kind"
     ) -> int:

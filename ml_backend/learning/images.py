@@ -67,9 +67,9 @@ def decode(data: bytes, max_pixels: int, *, at_least_px: int | None = None) -> I
         raise ImageUnreadable(f"The {image.format} file is damaged: {_words(error)}") from error
 
 
-def check_header(data: bytes, max_pixels: int) -> None:
-    """Tell by the header alone whether `decode` would try. Raises ImageUnreadable like it."""
-    _opened(data, max_pixels)
+def format_of(data: bytes, max_pixels: int) -> str:
+    """Return one of FORMATS (or MPO) by the header alone. Raises ImageUnreadable like `decode`."""
+    return str(_opened(data, max_pixels).format)
 
 
 def _opened(data: bytes, max_pixels: int) -> Image.Image:

@@ -5,6 +5,7 @@ Knows names of folders and files. Opens nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -18,6 +19,7 @@ IMAGE_SUFFIXES = frozenset(
     f".{ending}"
     for ending in ("png", "jpg", "jpeg", "jpe", "jfif", "gif", "bmp", "tif", "tiff", "webp", "avif")
 ) | {".ppm", ".pgm", ".pbm", ".pnm"}
+NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 SPLITS = frozenset(("train", "training", "val", "valid", "validation", "dev", "test", "testing"))
 
 
@@ -47,7 +49,7 @@ def is_image(name: str) -> bool:
 
 def is_text(name: str) -> bool:
     """Tell whether a name can be written down: no control character, no byte that is no text."""
-    return not any(char < " " or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in name)
+    return NO_TEXT.search(name) is None
 
 
 def layout_of(top: Mapping[str, Sequence[str]], images_at_root: bool, labels: Labels) -> Layout:

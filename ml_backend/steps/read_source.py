@@ -12,14 +12,20 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ml_backend.errors import ConfigurationError, ImageUnreadable
 from ml_backend.labelstudio.task_importer import local_files_address
-from ml_backend.learning.images import check_header
+from ml_backend.learning.images import decode, format_of
 from ml_backend.sources import Source, SourceItem
+from ml_backend.sources.pngs import png_of
 
 MOST_CLASSES = 10_000
+# What Label Studio takes as an upload and browsers show; the rest becomes PNG.
+ENDINGS = {
+    **{"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "GIF": ".gif", "BMP": ".bmp"},
+    "WEBP": ".webp",
+}
 # Addresses that Label Studio can show, by the scheme that libraries of storage services use.
 SHOWN_SCHEMES = {
     **{each: each for each in ("http", "https", "s3", "gs")},
@@ -47,12 +53,12 @@ class ReadImage:
     content_hash: str
     uri: str | None
     content: bytes | None = None
+    ending: str = ""
 
     @property
     def file_name(self) -> str:
         """A name for an upload that tells people and models nothing."""
-        suffix = PurePosixPath(self.item.key).suffix.lower()
-        return f"{self.content_hash[:16]}{suffix if suffix.isascii() and len(suffix) < 7 else ''}"
+        return f"{self.content_hash[:16]}{self.ending}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,9 @@ def read_ahead(
 
     Raises ConfigurationError where Label Studio could not show such images at all.
     """
+    if rules.by_address:  # nothing to wait for
+        yield from ((item, read_image(item, rules)) for item in items)
+        return
     stream = iter(items)
     with ThreadPoolExecutor(rules.workers, "read-source") as threads:
         waiting: deque[tuple[SourceItem, Future[ReadImage | ImageUnreadable]]] = deque()
@@ -112,11 +121,14 @@ def read_image(item: SourceItem, rules: ReadingRules) -> ReadImage | ImageUnread
             digest = hashlib.sha256(item.uri.encode()).hexdigest()
             return ReadImage(item, f"uri:{digest}", uri)
         content = item.read_bytes(rules.max_bytes)
-        check_header(content, rules.max_pixels)
+        digest, kind = hashlib.sha256(content).hexdigest(), format_of(content, rules.max_pixels)
+        if not rules.upload:
+            return ReadImage(item, digest, uri)
+        if kind not in ENDINGS:
+            content, kind = png_of(decode(content, rules.max_pixels)), "PNG"
     except ImageUnreadable as error:
         return error
-    digest = hashlib.sha256(content).hexdigest()
-    return ReadImage(item, digest, uri, content if rules.upload else None)
+    return ReadImage(item, digest, None, content, ENDINGS[kind])
 
 
 def _address(item: SourceItem, document_root: Path | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from ml_backend.errors import ConfigurationError, LabelStudioError, LabelStudioUnreachable
 from ml_backend.importing import (
@@ -200,6 +202,26 @@ def test_progress_counts_every_image(bench) -> None:
 
 
 # --- where images are shown from
+
+
+def test_uploads_are_named_by_what_they_are_and_become_png_where_browsers_show_no_such(
+    bench, importer
+) -> None:
+    def saved(kind: str) -> bytes:
+        buffer = io.BytesIO()
+        Image.new("RGB", (4, 4), (9, 9, 9)).save(buffer, kind)
+        return buffer.getvalue()
+
+    files = {kind: saved(kind) for kind in ("PNG", "JPEG", "TIFF", "PPM")}
+    items = [SourceItem(kind, fetch=lambda _max, kind=kind: files[kind]) for kind in files]
+
+    import_images(bench, Listed(*items), UPLOAD)
+
+    endings = [name.rpartition(".")[2] for name, _ in importer.uploads]
+    assert endings == ["png", "jpg", "png", "png"]
+    kept = [content for _, content in importer.uploads]
+    assert kept[:2] == [files["PNG"], files["JPEG"]]
+    assert all(content.startswith(b"\x89PNG") for content in kept[2:])
 
 
 def test_local_files_are_linked_below_the_document_root(bench, importer, tmp_path: Path) -> None:
