@@ -208,7 +208,11 @@ class Settings(NetworkSettings):
 
     local_files_root: Path | None = Field(
         None,
-        validation_alias=AliasChoices("LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT", "local_files_root"),
+        validation_alias=AliasChoices(
+            "LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT",
+            "ACTIVE_LABELER_LOCAL_FILES_ROOT",
+            "local_files_root",
+        ),
         description="Label Studio's folder of local files, where this machine sees it at the same "
         "path: its images are read from disk, and `import` links to them.",
     )
@@ -249,6 +253,12 @@ class Settings(NetworkSettings):
     def sqlalchemy_url(self) -> str:
         """The database to open."""
         return self.database_url or f"sqlite:///{self.model_dir.absolute() / 'state.sqlite3'}"
+
+    @property
+    def local_files_here(self) -> Path | None:
+        """Label Studio's folder of local files, if this machine has it."""
+        root = self.local_files_root
+        return root if root is not None and root.is_dir() else None
 
     @classmethod
     def settings_customise_sources(

@@ -209,9 +209,14 @@ class CsvSource:
         columns, value = self._columns, cells[self._columns.image].strip()
         label = cells[columns.label].strip() if columns.label is not None else ""
         split = cells[columns.split].strip() if columns.split is not None else ""
-        metadata = {name: cells[place] for name, place in columns.metadata if cells[place]}
-        if not value or not is_text(value):
-            self.problems.note(f"line {line}", "no path" if not value else "a path that is no text")
+        metadata = {
+            name: cells[place].replace("\0", "")  # which PostgreSQL refuses
+            for name, place in columns.metadata
+            if cells[place]
+        }
+        if not value or not is_text(f"{value}{label}{split}"):
+            reason = "a cell with control characters" if value else "no path"
+            self.problems.note(f"line {line}", reason)
             return None
         if value.lower().startswith("file:"):  # would go round the root
             self.problems.note(f"line {line}", f"{value[:60]!r}: write the plain path of a file")
