@@ -131,7 +131,7 @@ def test_web_addresses_are_fetched_by_what_the_wiring_gives(root: Path) -> None:
 
 
 def test_rows_that_are_no_rows_are_named_by_their_line(root: Path) -> None:
-    text = "path,label\n1.png,cat\n\n,cat\nsub/2.png\n\x00.png,dog\n1.png,'do\ng'\n"
+    text = 'path,label\n1.png,cat\n\n,cat\nsub/2.png\n\x00.png,dog\n1.png,"do\ng"\n'
     source = open_csv(table(root, text), encoding="utf-8")
 
     assert found(source) == [("1.png", "cat")]
