@@ -57,7 +57,14 @@ def open_source(settings: Settings, spec: Mapping[str, Any]) -> Source:
 
 def import_target(settings: Settings, project_id: int, control: str | None = None) -> ImportTarget:
     """Read the project that is imported into. Raises ConfigurationError, LabelStudioError."""
-    facts = ProjectReader(label_studio(settings), project_id).facts()
+    client = label_studio(settings)
+    edition = client.get("/api/version").get("edition", "Community")
+    if edition != "Community":  # it answers before it has imported: nothing could be made sure of
+        raise ConfigurationError(
+            f"{settings.label_studio_url} is Label Studio {edition}, which imports in the "
+            "background: only the Community edition is imported into"
+        )
+    facts = ProjectReader(client, project_id).facts()
     return ImportTarget(project_id, facts.title, parse_control(facts.label_config, control))
 
 

@@ -70,8 +70,8 @@ class TaskImporter:
         path = f"/api/projects/{self._project_id}/import"
         answer = self._client.post(path, body, {"return_task_ids": "true"})
         ids = answer.get("task_ids")
-        if ids is None:  # Enterprise imports in the background
-            raise LabelStudioUnreachable("Label Studio has put the import into a queue of its own")
+        if ids is None:
+            raise LabelStudioUnreachable("Label Studio imports in the background: nothing is known")
         if len(ids) != len(tasks):
             raise LabelStudioError(f"Label Studio made {len(ids)} tasks of {len(tasks)}")
         return {task.content_hash: task_id for task, task_id in zip(tasks, ids, strict=True)}

@@ -51,7 +51,7 @@ def test_what_label_studio_may_not_show_is_told_with_what_to_set(
 ) -> None:
     importer = importer_of(client, label_studio.project("refused"))
 
-    with pytest.raises(ConfigurationError, match="LOCAL_FILES_SERVING_ENABLED.*--upload"):
+    with pytest.raises(ConfigurationError, match=r"LOCAL_FILES_SERVING_ENABLED.*--upload"):
         importer.offer_local_files([tmp_path / "sub" / "1.png"], tmp_path)
 
 
