@@ -22,8 +22,8 @@ from tests.fake_label_studio import (
     LABEL_CONFIG,
     FakeLabelStudio,
     FakeQueue,
-    FakeTaskImporter,
 )
+from tests.fake_task_importer import FakeTaskImporter
 from tests.label_studio_server import TestServer, small_png
 
 CONTROL = parse_control(LABEL_CONFIG)

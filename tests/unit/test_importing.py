@@ -25,7 +25,8 @@ from ml_backend.importing import (
 from ml_backend.jobs.store import ImportProject, Store
 from ml_backend.sources import SourceItem, open_source
 from ml_backend.steps import send_images
-from tests.fake_label_studio import FakeLabelStudio, FakeTaskImporter
+from tests.fake_label_studio import FakeLabelStudio
+from tests.fake_task_importer import FakeTaskImporter
 from tests.unit.sources.pictures import png, write_images
 
 UPLOAD = ReadingRules(upload=True, workers=2)
