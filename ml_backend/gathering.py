@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ml_backend.errors import ConfigurationError, ImageUnreadable
-from ml_backend.labeled_files import LabeledImage
 from ml_backend.learning.embeddings import EmbeddingCache, embed_missing
 from ml_backend.settings import Settings
 from ml_backend.simulation.replay import LabeledSet
@@ -34,6 +33,19 @@ LISTED = 20  # unreadable images that are named
 
 OnProgress = Callable[[str, int, int], None]
 Embedding = tuple["Backbone", EmbeddingCache]
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledImage:
+    """One image with its label ("": none). `read` raises ImageUnreadable.
+
+    `key` names it to people; `content_hash` where the SHA-256 (hex) of its bytes is known already.
+    """
+
+    key: str
+    label: str
+    read: Callable[[], bytes]
+    content_hash: str | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +15,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from ml_backend.errors import ConfigurationError
-from ml_backend.labeled_files import LabeledImage, from_csv, from_folder
 from ml_backend.settings import Settings
-from scripts.commands.shell import Shell, as_json, print_json, progress_bars, require, stdout
+from scripts.commands.imports import source_options, source_spec
+from scripts.commands.shell import Shell, as_json, print_json, progress_bars, stdout
 
 if TYPE_CHECKING:
-    from ml_backend.gathering import Embedding
+    from ml_backend.gathering import Embedding, LabeledImage
+    from ml_backend.jobs.store import ConnectedProject, Store
     from ml_backend.simulation import tables
     from ml_backend.simulation.replay import Contender
     from ml_backend.simulation.report import Results
@@ -42,11 +44,7 @@ class Source:
 
 
 @click.command()
-@click.option("--images", type=click.Path(path_type=Path), help="A folder, one subfolder a class.")
-@click.option("--csv", "csv_file", type=click.Path(path_type=Path), help="Paths and labels.")
-@click.option("--path-column", default="path", show_default=True, help="Of the CSV file.")
-@click.option("--label-column", default="label", show_default=True, help="Of the CSV file.")
-@click.option("--from-project", type=click.IntRange(min=1), help="What a project has labeled.")
+@source_options
 @click.option(
     "--strategy",
     "strategies",
@@ -173,29 +171,35 @@ def _shares(texts: Sequence[str]) -> tuple[float, ...]:
 
 
 def _source(settings: Settings, output: Path, asked: dict[str, Any]) -> Source:
-    folder, file, project_id = asked["images"], asked["csv_file"], asked["from_project"]
-    if sum(given is not None for given in (folder, file, project_id)) != 1:
-        raise ConfigurationError("give one of --images, --csv and --from-project")
-    if folder is not None:
-        return Source(from_folder(folder, settings.image_max_bytes), str(folder), output / SCRATCH)
-    if file is not None:
-        columns = asked["path_column"], asked["label_column"]
-        images = from_csv(file, *columns, settings.image_max_bytes)
-        return Source(images, str(file), output / SCRATCH)
-    return _project(settings, output, project_id)
+    """Open what the flags name: a connected project by its own records, else any data source."""
+    from ml_backend import import_wiring, wiring
+    from ml_backend.gathering import LabeledImage
+
+    spec = source_spec(asked, asked["options"])
+    if spec.get("kind") == "label_studio" and spec.get("url") is None:
+        store = wiring.open_store(settings)
+        if connected := store.get_project(int(spec["project"])):
+            return _connected(settings, store, connected, output)
+    opened = import_wiring.open_source(settings, spec)
+    images = [
+        LabeledImage(item.key, item.label or "", partial(item.read_bytes, settings.image_max_bytes))
+        for item in opened.items()
+    ]
+    notes = [f"{where}: {why}" for where, why in opened.problems.listed]
+    if opened.problems.count:
+        notes = [f"{opened.problems.count} of the source's entries cannot be used.", *notes[:5]]
+    return Source(images, opened.describe(), output / SCRATCH, tuple(notes))
 
 
-def _project(settings: Settings, output: Path, project_id: int) -> Source:
+def _connected(settings: Settings, store: Store, project: ConnectedProject, output: Path) -> Source:
     from ml_backend import wiring
     from ml_backend.gathering import labeled_of_project
 
-    store = wiring.open_store(settings)
-    project = require(store.get_project(project_id), f"project {project_id} is not connected here")
-    bench = wiring.workbench_factory(settings, store)(project_id, lambda: None)
+    bench = wiring.workbench_factory(settings, store)(project.project_id, lambda: None)
     images, notes = labeled_of_project(bench)
-    own = wiring.project_folder(settings, project_id) / SCRATCH
+    own = wiring.project_folder(settings, project.project_id) / SCRATCH
     scratch = own if own.is_dir() else output / SCRATCH
-    return Source(images, f"project {project_id}, {project.title}", scratch, notes)
+    return Source(images, f"project {project.project_id}, {project.title}", scratch, notes)
 
 
 def _embedding(settings: Settings, name: str, source: Source, on_progress: OnProgress) -> Embedding:

@@ -42,9 +42,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"wiring", "backbone_shelf", "fine_tune_wiring", "fine_tune"}
     | {"model_desk", "appraise", "trainer"},
     "searching": STORY,
-    "labeled_files": GROUND,
     "simulation": GROUND | {"learning", "strategies", "charts", "legible"},
-    "gathering": STORY | {"labeled_files", "simulation"},
+    "gathering": STORY | {"simulation"},
     "simulating": GROUND | {"gathering", "simulation"},
     "importing": STORY,
     "project_source": GROUND | {"labelstudio", "sources"},

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 from ml_backend.errors import ConfigurationError, ImageUnreadable
-from ml_backend.gathering import Gathered, gather, labeled_of_project
-from ml_backend.labeled_files import LabeledImage
+from ml_backend.gathering import Gathered, LabeledImage, gather, labeled_of_project
 from ml_backend.learning.embeddings import EmbeddingCache, content_hash
 from ml_backend.settings import load_settings
 from tests.loop import DIM, ColourBackbone, Loop, picture, truth
