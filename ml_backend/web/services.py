@@ -9,6 +9,26 @@ from typing import Any
 
 from ml_backend.errors import ConfigurationError
 from ml_backend.jobs.store import Store
+from ml_backend.records import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class PageServices:
+    """What the admin's pages show besides the store; each takes a project's number first.
+
+    `session_key` signs cookies: 32 bytes or more, the same in all workers. `appraisal` gives the
+    last one or None. `models`, `card` and `compare` are the model desk's. `doctor` asks Label
+    Studio and may take seconds. `thumbnail` returns a small JPEG of a task; raises ImageUnreadable,
+    LabelStudioError, and LookupError for an unknown task.
+    """
+
+    session_key: bytes
+    appraisal: Callable[[int], dict[str, Any] | None]
+    models: Callable[[int], list[dict[str, Any]]]
+    card: Callable[[int, str], dict[str, Any]]
+    compare: Callable[[int, str, str], dict[str, Any]]
+    doctor: Callable[[int], list[Finding]]
+    thumbnail: Callable[[int, int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +36,8 @@ class WebServices:
     """The web's collaborators.
 
     `predict(project_id, tasks)` returns one prediction per task, in their order. `basic_auth` is
-    the login and password of people and scrapers; None: only Label Studio gets in.
+    the login and password of people and scrapers; None: only Label Studio gets in. `pages` None
+    serves no pages.
     """
 
     store: Store
@@ -26,6 +47,7 @@ class WebServices:
     predict: Callable[[int, Sequence[Mapping[str, Any]]], list[dict[str, Any]]]
     backend_version: str
     silent_after_s: float = 30.0  # a trainer gives a sign of life every few seconds
+    pages: PageServices | None = None
 
     def __post_init__(self) -> None:
         """Refuse a login without a password: it would be an open door."""
