@@ -19,6 +19,7 @@ from ml_backend.labelstudio.connection import Connection
 from ml_backend.labelstudio.labeling_config import hash_of, parse_control
 from ml_backend.labelstudio.labeling_queue import LabelingQueue
 from ml_backend.labelstudio.projects import ProjectReader
+from ml_backend.steps.front import close_again
 from ml_backend.steps.publish import VERSION_PREFIX
 
 log = logging.getLogger(__name__)
@@ -104,6 +105,9 @@ def detach(around: Surroundings, project: ConnectedProject) -> Detached:
     """
     queue = around.queue_of(project.control)
     around.connection.remove(project.backend_id, project.webhook_id)
+    for wanted in (False, True):
+        for record in around.store.fronts(project.project_id, withdrawn=wanted):
+            close_again(queue, record)
     queue.restore(project.found)
     ours = {name: rows for name, rows in queue.versions().items() if is_ours(name)}
     for version in ours:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.jobs.store import ConnectedProject, Mirror
+from ml_backend.jobs.store import ConnectedProject, FrontRecord, Mirror
 from ml_backend.learning.checkpoints import RoundResults
 from ml_backend.learning.embeddings import EmbeddingCache
 from ml_backend.lookup import TaskLookup
+from ml_backend.steps.front import reason_of
 
 
 def explain(
@@ -21,18 +22,23 @@ def explain(
     cache: EmbeddingCache,
     window: Sequence[int],
     task_id: int,
+    front: FrontRecord | None = None,
 ) -> dict[str, Any]:
     """Return what the last round knows of a task; `place` is None where it did not rank it.
 
+    `front`: that people want the task first. A labeled one has its place in the window alone.
     Probabilities and uncertainty are in [0, 1]; `nearest_labeled` gives the cosine similarity.
     """
     lookup = TaskLookup(results)
     place = lookup.place(task_id)
+    if place is None and task_id in window:
+        place = list(window).index(task_id)
+    standing = _reason(results, lookup.place(task_id)) or _standing(results, mirror, task_id)
     return {
         "task": task_id,
         "place": place,
         "of": lookup.pool_size,
-        "reason": _reason(results, place) or _standing(results, mirror, task_id),
+        "reason": standing if front is None else _put_first(front, lookup, standing),
         "uncertainty": lookup.uncertainty(task_id),
         "likeliest": _two_likeliest(results, lookup.probs(task_id)),
         "nearest_labeled": _nearest_labeled(results, mirror, cache, task_id),
@@ -40,6 +46,12 @@ def explain(
         "model_version": results.model_version,
         "version_in_force": project.current_version,
     }
+
+
+def _put_first(front: FrontRecord, lookup: TaskLookup, standing: str) -> str:
+    if lookup.is_audit(front.task_id):
+        return f"{standing} It was put at the front, and keeps its turn all the same."
+    return reason_of(front)
 
 
 def _reason(results: RoundResults, place: int | None) -> str:

@@ -50,6 +50,7 @@ class QueueEntry:
 
     `place` counts from 0 (wanted first) over the whole pool of `pool_size` tasks. `choice` None
     publishes the place without a prelabel. `confidence` is the calibrated probability of `choice`.
+    `again` marks a labeled task that is wanted for a second opinion.
     """
 
     task_id: int
@@ -57,6 +58,7 @@ class QueueEntry:
     pool_size: int
     choice: str | None = None
     confidence: float | None = None
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

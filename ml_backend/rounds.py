@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -19,13 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_backend.jobs.store import Claim
+from ml_backend.jobs.store import Claim, FrontRecord
 from ml_backend.learning.checkpoints import RoundResults, save_results
 from ml_backend.learning.head import Head
 from ml_backend.lookup import TaskLookup
 from ml_backend.records import ChoiceControl, QueueEntry
 from ml_backend.steps.collect import News, collect
 from ml_backend.steps.embed import embed, time_slice
+from ml_backend.steps.front import put_first, wanted_first
 from ml_backend.steps.holdout import reasons_in_order
 from ml_backend.steps.learn import (
     fit,
@@ -45,6 +46,8 @@ log = logging.getLogger(__name__)
 # How long a round embeds before it publishes what it has: short where an annotator may be waiting.
 EMBED_WHILE_LABELING_S = 1.0
 EMBED_OTHERWISE_S = 20.0
+# How many of the first tasks are compared, to say how much an order moved.
+COMPARED = 100
 
 
 @dataclass(slots=True)
@@ -109,6 +112,7 @@ def run_round(
             mirror = bench.store.mirror(bench.project.project_id)
             embedded = {"has_vector": bench.cache().has} if this.images_left else {}
             situation = situate(mirror, news.control, bench.holdout, **embedded)
+            front = wanted_first(bench, mirror, situation)
             embeddings_ND = vectors(bench, situation.ranked_hashes)
             embeddings_MD = vectors(bench, situation.labeled_hashes)
         with this.timed("fit"):
@@ -117,9 +121,10 @@ def run_round(
             probs_NC = head.probs(embeddings_ND) if head else None
         with this.timed("rank"):
             ranking = order_pool(bench, situation, probs_NC, embeddings_ND, embeddings_MD, head)
-        results = _results(bench, situation, news.control, head, probs_NC, ranking)
+        results = _results(bench, situation, news.control, head, probs_NC, ranking, front)
+        first = [each.task_id for each in front]
         this.entries = queue_entries(
-            bench, situation, news.control, results.probs_NC, results.order_N, whole=mode.whole
+            bench, situation, news.control, probs_NC, results.order_N, first, whole=mode.whole
         )
         this.counts = _counts(situation, news, head) | measure(bench, situation, head)
         publish(bench, this, results, news, previous, mode)
@@ -154,14 +159,28 @@ def publish(
 def _publish_as_new_version(bench: Workbench, this: Round, results: RoundResults) -> None:
     # Before the switch: a round that is killed after it must not leave its own order held.
     bench.store.update_project(bench.project.project_id, held=False)
+    former = this.version
     this.version = version = new_version(this.round_id)
     this.results = replace(results, model_version=version)
+    this.counts["kept"] = _kept(bench, this, former, results)
     with this.timed("publish"):
         publish_front(bench, this.round_id, version, this.entries)
     this.counts["in_force_at"] = bench.now().isoformat()
     with this.timed("save"):
         save_results(bench.results_folder, this.results)
     this.state = "published"
+
+
+def _kept(bench: Workbench, this: Round, former: str | None, results: RoundResults) -> float | None:
+    """Return the share of the former order's first tasks that are among the first again.
+
+    Of those that are still in the pool, in [0, 1]; None where there was no order before.
+    """
+    window = bench.store.window(bench.project.project_id, former) if former else []
+    before = np.array(window[:COMPARED], dtype=np.int64)
+    before = before[np.isin(before, results.task_ids_N)]
+    now = [entry.task_id for entry in this.entries[:COMPARED]]
+    return float(np.isin(before, now).mean()) if len(before) else None
 
 
 @contextmanager
@@ -223,9 +242,12 @@ def _results(
     head: Head | None,
     probs_NC: NDArray[np.float32] | None,
     ranking: Ranking,
+    front: Sequence[FrontRecord],
 ) -> RoundResults:
     order_N = queue_order(bench, situation, ranking)
-    reasons = [reason.text(control.classes) for reason in ranking.reasons]
+    own = [reason.text(control.classes) for reason in ranking.reasons]
+    reasons = reasons_in_order(order_N, len(situation.candidate_ids_N), own)
+    order_N, reasons = put_first(order_N, reasons, situation.ranked_ids, front)
     return RoundResults(
         model_version="",
         classes=control.classes,
@@ -234,7 +256,7 @@ def _results(
         probs_NC=probs_NC,
         order_N=order_N,
         uncertainty_N=_known_of_candidates(ranking.uncertainty_N, len(order_N)),
-        reasons=reasons_in_order(order_N, len(situation.candidate_ids_N), reasons),
+        reasons=reasons,
         head=head,
         labeled_ids_M=situation.labeled_ids_M,
         labels_M=situation.labels_M,

@@ -272,6 +272,7 @@ def explain(
         )
     folder, dim = settings.model_dir / "embeddings", int(results.details["dim"])
     window = store.window(project.project_id, project.current_version or "")
+    wanted = {record.task_id: record for record in store.fronts(project.project_id)}
     return explain_task(
         project,
         results,
@@ -279,6 +280,7 @@ def explain(
         EmbeddingCache(folder, results.backbone_key, dim),
         window,
         task_id,
+        wanted.get(task_id),
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from ml_backend.errors import LabelStudioError, LabelStudioNotFound, PublishMismatch
+from ml_backend.labelstudio.finished_tasks import TaskState
 from ml_backend.labelstudio.labeling_queue import UNCERTAINTY_SAMPLING, score_of
 from ml_backend.labelstudio.prediction_writer import Written
 from ml_backend.labelstudio.projects import ProjectFacts
@@ -46,6 +47,7 @@ class FakeLabelStudio:
     annotation_table: dict[int, Annotation] = field(default_factory=dict)
     predictions: list[Prediction] = field(default_factory=list)
     updated_at: dict[int, datetime] = field(default_factory=dict)
+    overlaps: dict[int, int] = field(default_factory=dict)  # of tasks that have one of their own
     failure: LabelStudioError | None = None
     deleted: bool = False
     _last_id: int = 0
@@ -191,7 +193,8 @@ class FakeLabelStudio:
             for each in self.annotation_table.values()
             if each.task_id == task_id and not each.was_cancelled
         ]
-        return len(answers) >= self.overlap
+        annotators = {each.annotator_id for each in answers}
+        return len(annotators) >= self.overlaps.get(task_id, self.overlap)
 
     def _annotations(self, task_ids: Sequence[int]) -> list[Annotation]:
         wanted = set(task_ids)
@@ -211,6 +214,34 @@ class FakeLabelStudio:
         return self._last_id
 
 
+@dataclass
+class FakeFinishedTasks:
+    """Opens and closes finished tasks of a FakeLabelStudio."""
+
+    server: FakeLabelStudio
+
+    def look(self, task_ids: Sequence[int]) -> dict[int, TaskState]:
+        self.server._available()
+        return {each: self._state(each) for each in task_ids if each in self.server.task_table}
+
+    def reopen(self, task_id: int, overlap: int) -> None:
+        self.server._available()
+        if task_id not in self.server.task_table:
+            raise LabelStudioNotFound(f"task {task_id}: 404")
+        self.server.overlaps[task_id] = overlap
+        self.server._touch(task_id)
+
+    def put_back(self, task_id: int, overlap: int) -> None:
+        if task_id in self.look([task_id]):
+            self.reopen(task_id, overlap)
+
+    def _state(self, task_id: int) -> TaskState:
+        given = self.server._annotations([task_id])
+        skips = sum(each.was_cancelled for each in given)
+        overlap = self.server.overlaps.get(task_id, self.server.overlap)
+        return TaskState(overlap, self.server._finished(task_id), len(given) - skips, skips)
+
+
 class FakeQueue:
     """The labeling queue of a FakeLabelStudio."""
 
@@ -221,6 +252,7 @@ class FakeQueue:
         self.server = server
         self.rows_at_once = rows_at_once
         self._classes = classes
+        self.finished = FakeFinishedTasks(server)
 
     def write(self, entries: Sequence[QueueEntry], version: str) -> Written:
         self.server._available()

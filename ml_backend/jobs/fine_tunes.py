@@ -52,7 +52,7 @@ class FineTunes:
             "outcome": {},
         }
         with self._database.writing() as connection:
-            _lock_project(connection, project_id)
+            lock_project(connection, project_id)
             open_one = connection.execute(_open().where(TABLE.project_id == project_id)).first()
             if open_one is None:
                 connection.execute(fine_tunes_table.insert().values(row))
@@ -185,7 +185,7 @@ class FineTunes:
         """
         require_one_of(former, MODEL_STATES)
         with self._database.writing() as connection:
-            before = _lock_project(connection, project_id).model
+            before = lock_project(connection, project_id).model
             rows = [] if before in (None, model) else [(before, former)]
             rows += [] if model is None else [(model, "champion")]
             for name, state in rows:
@@ -223,7 +223,8 @@ def _open() -> sa.Select[Any]:
     return sa.select(fine_tunes_table).where(TABLE.state.in_(OPEN_FINE_TUNES))
 
 
-def _lock_project(connection: sa.Connection, project_id: int) -> sa.Row[Any]:
+def lock_project(connection: sa.Connection, project_id: int) -> sa.Row[Any]:
+    """Put those in line who ask for something of a project. Raises ProjectNotConnected."""
     query = sa.select(projects_table).where(projects_table.c.project_id == project_id)
     row = connection.execute(query.with_for_update()).one_or_none()
     if row is None:

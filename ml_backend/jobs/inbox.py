@@ -50,24 +50,8 @@ class Inbox:
 
         Raises ProjectNotConnected.
         """
-        same = (
-            (inbox_table.c.project_id == project_id)
-            & inbox_table.c.is_request
-            & (inbox_table.c.action == reason)
-        )
-        row = {
-            "project_id": project_id,
-            "action": reason,
-            "is_request": True,
-            "task_ids": [],
-            "annotation_ids": [],
-            "received_at": now,
-        }
         with self._database.writing() as connection:
-            _lock(connection, project_id)
-            # The new row has a higher number than any running claim reaches: it is asked for anew.
-            connection.execute(inbox_table.delete().where(same))
-            connection.execute(inbox_table.insert().values(row))
+            request_round(connection, project_id, reason, now)
 
     def is_dirty(self, project_id: int, *, ignoring: Collection[str] = ()) -> bool:
         """Say whether something waits that no claim holds, so that another round is due.
@@ -182,6 +166,27 @@ class Inbox:
                     owner=None, until=None, claimed_through=0, retry_at=retry_at
                 )
             )
+
+
+def request_round(connection: sa.Connection, project_id: int, reason: str, now: datetime) -> None:
+    """Do what `Inbox.mark_dirty` does, within a transaction. Raises ProjectNotConnected."""
+    same = (
+        (inbox_table.c.project_id == project_id)
+        & inbox_table.c.is_request
+        & (inbox_table.c.action == reason)
+    )
+    row = {
+        "project_id": project_id,
+        "action": reason,
+        "is_request": True,
+        "task_ids": [],
+        "annotation_ids": [],
+        "received_at": now,
+    }
+    _lock(connection, project_id)
+    # The new row has a higher number than any running claim reaches: it is asked for anew.
+    connection.execute(inbox_table.delete().where(same))
+    connection.execute(inbox_table.insert().values(row))
 
 
 def _of(project_id: int) -> sa.Update:

@@ -24,6 +24,10 @@ FINE_TUNE_STATES = OPEN_FINE_TUNES | {"promoted", "refused", "cancelled", "faile
 # A champion orders the queue. "damaged" was one, until its files could not be read.
 MODEL_STATES = frozenset({"challenger", "champion", "retired", "refused", "damaged", "removed"})
 
+JOB_KINDS = frozenset({"promote", "rollback", "appraise"})
+OPEN_JOBS = frozenset({"waiting", "running"})
+JOB_STATES = OPEN_JOBS | {"done", "failed"}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectedProject:
@@ -74,6 +78,15 @@ class Mirror:
     content_hashes: list[str | None]  # None: not fetched yet
     unreadable: list[str | None]  # a reason for people; None: nothing wrong is known
     annotations: list[Annotation]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskImage:
+    """What we know of one task's image."""
+
+    image_uri: str
+    content_hash: str | None  # None: not fetched yet
+    unreadable: str | None  # a reason for people; None: nothing wrong is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +148,44 @@ class ModelRecord:
     state: str  # one of MODEL_STATES
     note: str  # why, in words for people
     changed_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontRecord:
+    """A task that people want first: an unlabeled one, or a labeled one for a second answer."""
+
+    project_id: int
+    task_id: int
+    why: str  # in words for people
+    asked_at: datetime
+    place: int  # lower is sooner
+    answers: Mapping[str, str | None]  # those that it had when it was asked: number → choice
+    found: Mapping[str, Any] | None  # what was changed in Label Studio, as it was before
+    withdrawn: bool  # not wanted any more, and still to be put back in Label Studio
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRecord:
+    """Something that was asked of the trainer: done by a process of its own, or still to be."""
+
+    job_id: int
+    project_id: int
+    kind: str  # one of JOB_KINDS
+    arguments: Mapping[str, Any]
+    state: str  # one of JOB_STATES
+    progress: Mapping[str, Any]  # "doing", "done" and "of", as far as they are known
+    error: str | None  # why it failed, in words for people
+    asked_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    owner: str | None
+    until: datetime | None  # the owner's lease
+    attempts: int  # processes that have worked on it
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still to be done, or at work."""
+        return self.state in OPEN_JOBS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

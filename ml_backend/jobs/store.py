@@ -10,19 +10,24 @@ from __future__ import annotations
 
 from ml_backend.jobs.database import Database, open_database
 from ml_backend.jobs.fine_tunes import FineTunes
+from ml_backend.jobs.fronts import Fronts
 from ml_backend.jobs.history import History
 from ml_backend.jobs.inbox import Inbox
+from ml_backend.jobs.job_rows import JobRows
 from ml_backend.jobs.mirror import MirrorRows
 from ml_backend.jobs.projects import ProjectRows
 from ml_backend.jobs.state import (
     Claim,
     ConnectedProject,
     FineTuneRecord,
+    FrontRecord,
     Heartbeat,
+    JobRecord,
     Mirror,
     ModelRecord,
     ProjectCounts,
     RoundRecord,
+    TaskImage,
     VersionRecord,
 )
 
@@ -30,17 +35,20 @@ __all__ = [
     "Claim",
     "ConnectedProject",
     "FineTuneRecord",
+    "FrontRecord",
     "Heartbeat",
+    "JobRecord",
     "Mirror",
     "ModelRecord",
     "ProjectCounts",
     "RoundRecord",
     "Store",
+    "TaskImage",
     "VersionRecord",
 ]
 
 
-class Store(ProjectRows, Inbox, MirrorRows, History, FineTunes):
+class Store(ProjectRows, Inbox, MirrorRows, History, FineTunes, Fronts, JobRows):
     """The state of all connected projects."""
 
     def __init__(self, database: Database) -> None:

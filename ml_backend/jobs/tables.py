@@ -227,6 +227,48 @@ models_table = sa.Table(
     sa.Column("changed_at", UtcDateTime, nullable=False),
 )
 
+# Tasks that people want first, unlabeled ones or labeled ones that need a second look.
+fronts_table = sa.Table(
+    "fronts",
+    metadata,
+    sa.Column(
+        "project_id",
+        sa.BigInteger,
+        sa.ForeignKey("projects.project_id", ondelete="CASCADE"),
+        primary_key=True,
+        autoincrement=False,
+    ),
+    sa.Column("task_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("asked_at", UtcDateTime, nullable=False),
+    sa.Column("place", sa.Integer, nullable=False),
+    sa.Column("answers", sa.JSON, nullable=False),
+    # What was changed in Label Studio, as it was found; null: nothing.
+    sa.Column("found", sa.JSON(none_as_null=True)),
+    sa.Column("withdrawn", sa.Boolean, nullable=False),
+)
+
+# What pages and commands ask of the trainer: each is done by a process of its own.
+jobs_table = sa.Table(
+    "jobs",
+    metadata,
+    sa.Column("job_id", RowNumber, primary_key=True),
+    _of_project(),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("arguments", sa.JSON, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("progress", sa.JSON, nullable=False),
+    sa.Column("error", sa.Text),
+    sa.Column("asked_at", UtcDateTime, nullable=False),
+    sa.Column("started_at", UtcDateTime),
+    sa.Column("finished_at", UtcDateTime),
+    sa.Column("owner", sa.Text),
+    sa.Column("until", UtcDateTime),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Index(None, "project_id", "job_id"),
+    sqlite_autoincrement=True,
+)
+
 heartbeats_table = sa.Table(
     "heartbeats",
     metadata,

@@ -20,12 +20,14 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from ml_backend.errors import ActiveLabelerError, LeaseLost
+from ml_backend.jobs.fronts import ASKED
 from ml_backend.jobs.slow_loop import SlowLoop
 from ml_backend.jobs.store import Claim, Store
 from ml_backend.learning.checkpoints import RoundResults
 from ml_backend.rounds import Mode, Round, run_round
 from ml_backend.steps.collect import COUNT, ECHOES, LOOK, only_looked
 from ml_backend.steps.embed import time_slice
+from ml_backend.steps.front import tend_front
 from ml_backend.steps.publish import publish_rest, tidy
 from ml_backend.steps.workbench import Workbench
 
@@ -247,6 +249,9 @@ def run_claimed(
             model_version=done.version,
             report=done.report(),
         )
+    tended = mode.dry_run or tend_front(bench, newer_news)
+    if not tended:
+        bench.store.mark_dirty(claim.project_id, ASKED, bench.now())
     if done.images_left:
         bench.store.mark_dirty(claim.project_id, "embed", bench.now())
     if unwritten:

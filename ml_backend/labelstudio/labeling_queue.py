@@ -14,6 +14,7 @@ from typing import Any
 
 from ml_backend.errors import PublishMismatch
 from ml_backend.labelstudio.client import LabelStudioClient, Reply, reasons
+from ml_backend.labelstudio.finished_tasks import FinishedTasks
 from ml_backend.labelstudio.prediction_writer import PredictionWriter, Written
 from ml_backend.labelstudio.projects import read_settings
 from ml_backend.labelstudio.task_lists import TaskLists, where
@@ -44,7 +45,7 @@ def score_of(place: int, pool_size: int) -> float:
 
 
 class LabelingQueue:
-    """The queue of one project."""
+    """The queue of one project. `finished` opens tasks that have left it."""
 
     def __init__(self, client: LabelStudioClient, project_id: int, control: ChoiceControl) -> None:
         self._client = client
@@ -53,6 +54,7 @@ class LabelingQueue:
         self._lists = TaskLists(client, project_id)
         self._path = f"/api/projects/{project_id}/"
         self._writer = PredictionWriter(client, project_id)
+        self.finished = FinishedTasks(client, project_id)
 
     def write(self, entries: Sequence[QueueEntry], version: str) -> Written:
         """Write entries under a version that Label Studio does not serve yet.

@@ -137,13 +137,15 @@ def queue_entries(
     control: ChoiceControl,
     probs_NC: NDArray[np.float32] | None,
     order_N: NDArray[np.int64],
+    front: Sequence[int] = (),
     *,
     whole: bool,
 ) -> list[QueueEntry]:
     """Return the window of the queue (or the whole of it), wanted first.
 
     probs_NC and order_N are of `situation.ranked_ids`. Tasks that no strategy can rank follow the
-    ranked ones: not embedded yet, skipped, unreadable.
+    ranked ones: not embedded yet, skipped, unreadable. `front` are tasks that people want first,
+    whatever is known of them; the labeled ones come without the model's answer.
     """
     length = situation.pool_size if whole else min(bench.plan.window, situation.pool_size)
     rows = order_N[:length]
@@ -151,11 +153,13 @@ def queue_entries(
     ranked = situation.ranked_ids[rows].tolist()
     behind = situation.behind[: length - len(ranked)]
     labels = prelabels + [(None, None)] * len(behind)
+    listed = dict(zip((*ranked, *behind), labels, strict=True))
+    wanted = {task_id: listed.get(task_id, (None, None)) for task_id in front} | listed
+    again = {task_id for task_id in front if not situation.in_pool(task_id)}
+    size = situation.pool_size + len(again)
     return [
-        QueueEntry(task_id, place, situation.pool_size, choice, confidence)
-        for place, (task_id, (choice, confidence)) in enumerate(
-            zip((*ranked, *behind), labels, strict=True)
-        )
+        QueueEntry(task_id, place, size, choice, confidence, task_id in again)
+        for place, (task_id, (choice, confidence)) in enumerate(wanted.items())
     ]
 
 

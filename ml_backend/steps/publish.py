@@ -47,7 +47,7 @@ def publish_front(
     project_id, store = bench.project.project_id, bench.store
     store.add_version(project_id, version, round_id, bench.now())
     store.save_window(project_id, version, [entry.task_id for entry in entries])
-    bench.queue.write(entries[: bench.plan.front], version)
+    bench.queue.write(_in_writing_order(bench, entries)[: bench.plan.front], version)
     bench.still_ours()
     bench.queue.flip(version)
     _make_current(bench, version)
@@ -59,18 +59,29 @@ def publish_rest(
     """Write what follows the front, a slice at a time, and return how many tasks were written.
 
     Stops where `interrupted` says that newer news waits: the next order replaces this one anyway.
+    Tasks that are wanted again are few and written in any case, or they would never be.
     """
-    rest = entries[bench.plan.front :]
+    rest = _in_writing_order(bench, entries)[bench.plan.front :]
     # One import of all is over sooner than the slices, whatever news comes meanwhile.
     size = len(rest) if bench.queue.writes_at_once(len(rest)) else SLICE
     written = 0
-    while written < len(rest) and not interrupted():
+    while written < len(rest) and (rest[written].again or not interrupted()):
         bench.still_ours()
         slice_ = rest[written : written + size]
         bench.queue.write(slice_, version)
         written += len(slice_)
         bench.on_progress("writing the queue", bench.plan.front + written, len(entries))
     return written
+
+
+def _in_writing_order(bench: Workbench, entries: Sequence[QueueEntry]) -> list[QueueEntry]:
+    """Return what can be served at once, as far as the front reaches, then what is to be opened.
+
+    A labeled task is not served before it is opened: a front of such tasks would be an empty one.
+    """
+    served = [entry for entry in entries if not entry.again]
+    again = [entry for entry in entries if entry.again]
+    return served[: bench.plan.front] + again + served[bench.plan.front :]
 
 
 def settle(bench: Workbench, found: ProjectSettings) -> None:

@@ -63,6 +63,10 @@ class Situation:
         """Pool tasks that no strategy can rank, in the order in which they follow the ranking."""
         return self.waiting_ids + self.skipped_ids + self.unreadable_ids
 
+    def in_pool(self, task_id: int) -> bool:
+        """Tell whether a task waits for its first usable label."""
+        return bool((self.ranked_ids == task_id).any()) or task_id in self.behind
+
 
 def situate(
     mirror: Mirror,

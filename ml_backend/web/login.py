@@ -79,9 +79,8 @@ class Guard:
         address, now = request.remote_addr or "", self._services.clock()
         wait_s = self._attempts.wait_s(address, now)
         if wait_s > 0:
-            raise TooManyRequests(
-                f"Too many wrong passwords: try again in {wait_s:.0f} s", retry_after=int(wait_s) + 1
-            )
+            said = f"Too many wrong passwords: try again in {wait_s:.0f} s."
+            raise TooManyRequests(said, retry_after=int(wait_s) + 1)
         given = Credentials(login=(user, password))
         if identify(given, self._services.basic_auth, ()) is None:
             self._attempts.failed(address, now)

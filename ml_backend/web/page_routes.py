@@ -10,7 +10,7 @@ from flask import Blueprint, Response, flash, redirect, render_template, request
 from markupsafe import Markup
 from werkzeug.exceptions import BadRequest, NotFound
 
-from ml_backend.errors import ImageUnreadable, LabelStudioError, ProjectNotConnected
+from ml_backend.errors import Busy, ImageUnreadable, LabelStudioError, ProjectNotConnected
 from ml_backend.jobs.store import ConnectedProject
 from ml_backend.web import page_views
 from ml_backend.web.page_charts import Charts, available
@@ -156,6 +156,8 @@ def _add_pictures(pages: Blueprint, services: WebServices, charts: Charts) -> No
             return _kept(Response(sources.thumbnail(project_id, task_id), mimetype="image/jpeg"))
         except (ImageUnreadable, LabelStudioError):
             return Response(NO_PICTURE, mimetype="image/svg+xml")
+        except Busy:  # the page's script asks again
+            return Response(NO_PICTURE, 503, {"Retry-After": "1"}, mimetype="image/svg+xml")
         except LookupError:
             raise NotFound("The project has no such task.") from None
 

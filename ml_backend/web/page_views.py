@@ -196,7 +196,7 @@ def work_of(store: Store, project: ConnectedProject) -> dict[str, Any]:
         "jobs": jobs,
         "fine_tunes": fine_tunes,
         "fine_tune": fine_tunes[0] if fine_tunes and fine_tunes[0].is_open else None,
-        "at_work": any(each.is_open for each in (*jobs, *fine_tunes)),
+        "at_work": any(job.is_open for job in jobs) or any(each.is_open for each in fine_tunes),
     }
 
 

@@ -13,7 +13,8 @@ from ml_backend.legible import legible
 
 UNKNOWN = "–"
 STEPS = ((60, "second"), (60, "minute"), (24, "hour"), (365, "day"))
-JOBS = {"promote": "Promote a model", "rollback": "Back to the model before", "appraise": "Appraise"}
+JOBS = {"promote": "Promote", "rollback": "Back to the model before", "appraise": "Appraise"}
+ESTIMATE = Markup('<span class="value">{}</span> <span class="interval">{} to {} %{}</span>')
 
 
 def add_words(environment: Environment) -> None:
@@ -48,15 +49,13 @@ def number(value: float | None) -> str:
 def estimate(found: Mapping[str, Any] | None, decimals: int = 0) -> Markup:
     """Write an estimate with its 95 % interval, and how many labels it is from."""
     if found is None or found.get("value") is None:
-        return Markup("<span class='unknown'>not known yet</span>")
+        return Markup('<span class="unknown">not known yet</span>')
     value = percent(found["value"], decimals)
     if found.get("low") is None or found.get("high") is None:
         return escape(value)
     low, high = (f"{100 * found[bound]:.{decimals}f}" for bound in ("low", "high"))
     of = f", from {number(found['n'])}" if found.get("n") is not None else ""
-    return Markup("<span class='value'>{}</span> <span class='interval'>{} to {} %{}</span>").format(
-        value, low, high, of
-    )
+    return ESTIMATE.format(value, low, high, of)
 
 
 def ago(moment: datetime | str | None, now: datetime) -> Markup:
@@ -66,9 +65,8 @@ def ago(moment: datetime | str | None, now: datetime) -> Markup:
     at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     passed_s = max(0.0, (now - at).total_seconds())
     said = "just now" if passed_s < 5 else f"{duration(passed_s)} ago"
-    return Markup('<time datetime="{}" title="{}">{}</time>').format(
-        at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S} UTC", said
-    )
+    exactly = f"{at:%Y-%m-%d %H:%M:%S} UTC"
+    return Markup('<time datetime="{}" title="{}">{}</time>').format(at.isoformat(), exactly, said)
 
 
 def duration(seconds: float | None) -> str:

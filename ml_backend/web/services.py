@@ -19,7 +19,7 @@ class PageServices:
     `session_key` signs cookies: 32 bytes or more, the same in all workers. `appraisal` gives the
     last one or None. `models`, `card` and `compare` are the model desk's. `doctor` asks Label
     Studio and may take seconds. `thumbnail` returns a small JPEG of a task; raises ImageUnreadable,
-    LabelStudioError, and LookupError for an unknown task.
+    LabelStudioError, Busy, and LookupError for an unknown task.
     """
 
     session_key: bytes

@@ -18,6 +18,7 @@ ALLOWED: dict[str, set[str]] = {
     "records": set(),
     "legible": set(),
     "charts": {"legible"},
+    "appraisal_file": {"errors"},
     **dict.fromkeys(ADAPTERS, GROUND),
     "web": GROUND | {"store", "charts"},
     "steps": STORY,
@@ -33,10 +34,13 @@ ALLOWED: dict[str, set[str]] = {
     "wiring": STORY
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
     | {"backbone_shelf", "fine_tune_wiring", "fine_tune"},
+    "thumbnails": GROUND | {"learning"},
+    "page_wiring": GROUND
+    | {"store", "learning", "wiring", "web", "model_desk", "thumbnails", "appraisal_file"},
     "model_desk": STORY | {"wiring", "backbone_shelf"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},
-    "wsgi": GROUND | {"wiring", "web"},
+    "wsgi": GROUND | {"wiring", "page_wiring", "web"},
 }
 # Who may know a library that shapes everything around it.
 HOMES = {

@@ -67,6 +67,18 @@ function map(element) {
   });
 }
 
+// The server fetches a few pictures at a time and turns others away for a moment.
+document.addEventListener(
+  "error",
+  (event) => {
+    const picture = event.target;
+    const tries = Number(picture.dataset?.tries ?? 0);
+    if (!(picture instanceof HTMLImageElement) || tries >= 12) return;
+    picture.dataset.tries = tries + 1;
+    setTimeout(() => (picture.src = picture.src), 600 + 900 * Math.random());
+  },
+  true,
+);
 for (const element of document.querySelectorAll("[data-refresh]")) {
   setTimeout(refresh, 1000 * Number(element.dataset.every), element);
 }
