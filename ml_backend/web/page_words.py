@@ -24,6 +24,7 @@ def add_words(environment: Environment) -> None:
         "percent": percent,
         "estimate": estimate,
         "number": number,
+        "said": said,
         "ago": ago,
         "duration": duration,
         "job": lambda kind: JOBS.get(kind, legible(kind)),
@@ -34,6 +35,16 @@ def add_words(environment: Environment) -> None:
 def text(value: object, limit: int = 200) -> Markup:
     """Write strangers' text: escaped, legible, and turned for itself alone."""
     return Markup("<bdi>{}</bdi>").format(legible(value, limit))
+
+
+def said(value: object, limit: int = 600) -> Markup:
+    """Write a sentence of ours, in which commands stand between backquotes."""
+    parts = legible(value, limit).split("`")
+    marked = (
+        Markup("<code>{}</code>").format(part) if row % 2 else escape(part)
+        for row, part in enumerate(parts)
+    )
+    return Markup("").join(marked)
 
 
 def percent(value: float | None, decimals: int = 0) -> str:
@@ -48,7 +59,7 @@ def number(value: float | None) -> str:
 
 def estimate(found: Mapping[str, Any] | None, decimals: int = 0) -> Markup:
     """Write an estimate with its 95 % interval, and how many labels it is from."""
-    if found is None or found.get("value") is None:
+    if not found or found.get("value") is None:
         return Markup('<span class="unknown">not known yet</span>')
     value = percent(found["value"], decimals)
     if found.get("low") is None or found.get("high") is None:

@@ -141,7 +141,12 @@ def appraisal(
             }
         ],
         "second_opinions": [
-            {"task": 8, "label": classes[0], "score": 0.2, "sentence": f"One doubtful label. {words}"}
+            {
+                "task": 8,
+                "label": classes[0],
+                "score": 0.2,
+                "sentence": f"One doubtful label. {words}",
+            }
         ],
         "advice": {
             "verdict": "go on",
