@@ -250,7 +250,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run what is missing and write the report."""
     options = _parser().parse_args(arguments)
     records = run_all(
-        [_load(name, options) for name in options.sets.split(",")],
+        [load_set(name, options) for name in options.sets.split(",")],
         chosen(options.only),
         options.modes.split(","),
         Seeds(options.first_seed, options.seeds, options.headline_seeds),
@@ -268,7 +268,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
 
 
-def _load(spec: str, options: argparse.Namespace) -> ImageSet:
+def load_set(spec: str, options: argparse.Namespace) -> ImageSet:
+    """Load one of --sets by the options of `add_set_options`."""
     name, _, backbone = spec.partition("@")
     if name == "digits":
         return load_digits_set()
@@ -282,14 +283,25 @@ def _load(spec: str, options: argparse.Namespace) -> ImageSet:
     )
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
+def add_set_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say which image sets, where they lie and what embeds them."""
     shared = Path(__file__).resolve().parents[2] / "shared" / "data"
     given = os.environ.get("ACTIVE_LABELER_SHARED_DATA")
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "active-labeler"
     parser.add_argument("--sets", default="digits,eurosat2700,trashnet160,clothing160")
+    parser.add_argument("--data", type=Path, default=Path(given) if given else shared)
+    parser.add_argument("--backbone", default="squeezenet1_1")
+    parser.add_argument(
+        "--weights", default="", help="its state dict; default: the one under --data"
+    )
+    parser.add_argument("--cache", type=Path, default=cache, help="embeddings and finished runs")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add_set_options(parser)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument(
@@ -303,12 +315,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--name", default="learning-curves", help="of the results, and of their place in --docs"
     )
-    parser.add_argument("--data", type=Path, default=Path(given) if given else shared)
-    parser.add_argument("--backbone", default="squeezenet1_1")
-    parser.add_argument(
-        "--weights", default="", help="its state dict; default: the one under --data"
-    )
-    parser.add_argument("--cache", type=Path, default=cache, help="embeddings and finished runs")
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("docs/results"))
     parser.add_argument("--docs", type=Path, help="Markdown file whose table to replace")

@@ -32,11 +32,19 @@ def last_appraisal(folder: Path) -> dict[str, Any] | None:
 
 def save_appraisal(folder: Path, appraisal: Mapping[str, Any]) -> None:
     """Put an appraisal in the place of the last one, in one step. Raises ValueError for a NaN."""
-    text = json.dumps(appraisal, allow_nan=False, ensure_ascii=False)
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f".{FILE_NAME}.{os.getpid()}"
+    write_whole(folder / FILE_NAME, appraisal)
+
+
+def write_whole(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON beside its place and rename, so that a reader sees a whole file or the last one.
+
+    Raises ValueError for a NaN.
+    """
+    text = json.dumps(content, allow_nan=False, ensure_ascii=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
     beside.write_text(text, encoding="utf-8")
-    beside.replace(folder / FILE_NAME)
+    beside.replace(path)
 
 
 @lru_cache(maxsize=32)

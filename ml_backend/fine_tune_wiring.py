@@ -1,4 +1,4 @@
-"""Part of the wiring: what a fine-tune works with, the process that runs it, and sound models."""
+"""Part of the wiring: what a fine-tune works with, the processes beside it, and sound models."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ml_backend import __version__
 from ml_backend.backbone_shelf import Backbones, registry_of
 from ml_backend.errors import ConfigurationError, CorruptFile, UnknownModel
 from ml_backend.jobs.held_fine_tune import HeldFineTune
+from ml_backend.jobs.job_loop import JobLoop
 from ml_backend.jobs.slow_loop import FineTunePolicy, Process, SlowLoop
 from ml_backend.jobs.store import ConnectedProject, Store
 from ml_backend.learning.recipe import Recipe
@@ -50,17 +52,21 @@ def slow_loop(
         after_labels=settings.fine_tune_after_labels,
         after_growth=settings.fine_tune_after_growth,
     )
-    return SlowLoop(store, _start_process, policy, now)
+    return SlowLoop(store, partial(_start_process, "fine-tune"), policy, now)
 
 
-def _start_process(fine_tune_id: int) -> Process:
-    """Run the fine-tune in a process of its own, with this one's settings.
+def job_loop(settings: Settings, store: Store, now: Callable[[], datetime]) -> JobLoop:
+    """Build what looks after jobs in the trainer."""
+    return JobLoop(store, partial(_start_process, "job"), now, appraises=settings.appraise)
+
+
+def _start_process(command: str, number: int) -> Process:
+    """Run a fine-tune or a job in a process of its own, with this one's settings.
 
     In this one's process group: what ends the trainer from a terminal ends it, too.
     """
-    command = [sys.executable, "-m", "scripts.active_labeler", "fine-tune"]
-    command += ["--run", str(fine_tune_id)]
-    return subprocess.Popen(command)  # noqa: S603 - our own words
+    words = [sys.executable, "-m", "scripts.active_labeler", command, "--run", str(number)]
+    return subprocess.Popen(words)  # noqa: S603 - our own words
 
 
 def tuning_bench(

@@ -12,10 +12,9 @@ import secrets
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ml_backend import wiring
-from ml_backend.appraisal_file import last_appraisal
 from ml_backend.errors import ConfigurationError, ImageUnreadable
 from ml_backend.jobs.store import Store
 from ml_backend.settings import Settings
@@ -43,12 +42,8 @@ def page_services(settings: Settings, store: Store) -> PageServices:
 
         return ModelDesk(settings, store, project_id)
 
-    def appraisal(project_id: int) -> dict[str, Any] | None:
-        return last_appraisal(wiring.project_folder(settings, project_id))
-
     return PageServices(
         session_key=session_key(settings.model_dir),
-        appraisal=appraisal,
         models=lambda project_id: desk(project_id).rows(),
         card=lambda project_id, model: desk(project_id).card(model),
         compare=lambda project_id, one, other: desk(project_id).compare(one, other),

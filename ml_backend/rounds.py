@@ -285,6 +285,7 @@ def _counts(situation: Situation, news: News, head: Head | None) -> dict[str, An
         "skipped": len(situation.skipped_ids),
         "unreadable": len(situation.unreadable_ids),
         "undecided": situation.undecided,
+        "labels_hash": situation.labels_hash,
         "oof_accuracy": head.oof_accuracy if head else None,
         "temperature": head.temperature if head else None,
     }

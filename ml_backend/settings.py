@@ -122,6 +122,14 @@ class Settings(NetworkSettings):
         description="How unsure the model is of a task, where the strategy uses it.",
     )
 
+    # --- Appraisal
+    appraise: bool = Field(
+        True,
+        validation_alias=known_as("appraise"),
+        description="Appraise the labels whenever there are new ones and nobody is at work: the "
+        "learning curve, labels saved, suspects, advice. In a process of its own.",
+    )
+
     # --- Publishing
     window: int = Field(
         200,

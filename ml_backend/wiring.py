@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_backend import __version__
+from ml_backend.appraisal_file import last_appraisal
 from ml_backend.backbone_shelf import Backbones, pictures
 from ml_backend.errors import ConfigurationError
-from ml_backend.fine_tune_wiring import slow_loop, with_sound_model
+from ml_backend.fine_tune_wiring import job_loop, slow_loop, with_sound_model
 from ml_backend.jobs.store import ConnectedProject, Store
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.learning.checkpoints import RoundResults, find_version, latest, load_results
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from ml_backend.connecting import Surroundings
     from ml_backend.jobs.trainer import Trainer
     from ml_backend.labelstudio.images import ImageReader
-    from ml_backend.learning.distributed import Distributed
     from ml_backend.records import ChoiceControl, Finding
     from ml_backend.steps.workbench import Plan, Workbench
     from ml_backend.web.services import WebServices
@@ -199,46 +199,8 @@ def trainer(settings: Settings, store: Store, stopping: threading.Event) -> Trai
         now=utc_now,
         stopping=stopping,
         slow=slow_loop(settings, store, utc_now, has_gpu=has_gpu),
+        jobs=job_loop(settings, store, utc_now),
     )
-
-
-def run_fine_tune(
-    settings: Settings,
-    store: Store,
-    fine_tune_id: int,
-    stopping: threading.Event,
-    process: Distributed | None = None,
-) -> str:
-    """Work on a fine-tune in this process until it ends, and return how.
-
-    Raises LeaseLost where another process works on it.
-    """
-    from ml_backend.fine_tune import run_fine_tune as run
-    from ml_backend.fine_tune_wiring import tuning_bench
-    from ml_backend.jobs.held_fine_tune import held_fine_tune
-    from ml_backend.jobs.trainer import trainer_name
-
-    backbones = Backbones(settings)
-    workbench = workbench_factory(settings, store, backbones=backbones)
-    with held_fine_tune(store, fine_tune_id, trainer_name(), utc_now, stopping) as held:
-        bench = workbench(held.record.project_id, lambda: None)
-        return run(tuning_bench(settings, bench, held, backbones, process))
-
-
-def follow_fine_tune(
-    settings: Settings, store: Store, process: Distributed, stopping: threading.Event
-) -> None:
-    """Train along with rank 0, which tells what; judge and register nothing."""
-    from ml_backend.fine_tune import follow_fine_tune as follow
-    from ml_backend.fine_tune_wiring import tuning_bench
-    from ml_backend.jobs.held_fine_tune import HeldFineTune
-
-    record = store.fine_tune(int(process.words_from_rank_0(None)))
-    held = HeldFineTune(store, record, f"rank {process.rank}", utc_now, stopping)
-    backbones = Backbones(settings)
-    workbench = workbench_factory(settings, store, backbones=backbones)
-    bench = workbench(record.project_id, lambda: None)
-    follow(tuning_bench(settings, bench, held, backbones, process))
 
 
 def web_services(settings: Settings) -> WebServices:
@@ -254,6 +216,7 @@ def web_services(settings: Settings) -> WebServices:
         max_request_bytes=settings.max_request_bytes,
         predict=_predict(settings, store),
         backend_version=__version__,
+        appraisal=lambda project_id: last_appraisal(project_folder(settings, project_id)),
     )
 
 

@@ -14,7 +14,17 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ml_backend import __version__
 from ml_backend.errors import ActiveLabelerError, ConfigurationError, LabelStudioError
-from scripts.commands import doctor, fine_tune, models, projects, queue, services
+from scripts.commands import (
+    appraisal,
+    doctor,
+    fine_tune,
+    front,
+    jobs,
+    models,
+    projects,
+    queue,
+    services,
+)
 from scripts.commands.shell import Shell, die
 
 EPILOG = """
@@ -55,7 +65,7 @@ def cli(
     context.obj = Shell.from_flags(config, assignments, flags)
 
 
-GROUPS = (services, projects, queue, fine_tune, models, doctor)
+GROUPS = (services, projects, queue, front, appraisal, fine_tune, models, doctor, jobs)
 for command in (command for group in GROUPS for command in group.COMMANDS):
     cli.add_command(command)
 

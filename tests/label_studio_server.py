@@ -20,14 +20,17 @@ from scripts.local_label_studio import (
     LabelStudioNotInstalled,
     LocalLabelStudio,
     create_project,
+    create_user,
     find_label_studio,
     free_port,
     import_tasks,
     mint_personal_access_token,
+    signed_in,
     upload_images,
 )
 
 PASSWORD = "a-password-of-tests"
+SECOND = "second@example.org"
 LEGACY_TOKEN = "0123456789abcdef0123456789abcdef01234567"
 
 LABEL_CONFIG = """<View>
@@ -97,6 +100,12 @@ class TestServer:
         answer.raise_for_status()
         return int(answer.json()["id"])
 
+    @contextmanager
+    def second_annotator(self) -> Iterator[httpx.Client]:
+        """Yield the session of somebody who is not the admin."""
+        with signed_in(self.url, SECOND, PASSWORD) as client:
+            yield client
+
     def next_task(self, project_id: int) -> int | None:
         """Ask for the next task as *Label All Tasks* does. Takes a lock, as it does for people."""
         answer = self.http.post(f"/api/dm/actions/?id=next_task&project={project_id}", json={})
@@ -137,6 +146,7 @@ def _running(folder: Path, *, bulk_import: bool) -> Iterator[TestServer]:
     server.start()
     headers = {"Authorization": f"Token {LEGACY_TOKEN}"}
     try:
+        create_user(server.url, (server.username, PASSWORD), SECOND, PASSWORD)
         token = mint_personal_access_token(server.url, server.username, PASSWORD)
         with httpx.Client(base_url=server.url, headers=headers, timeout=120) as http:
             yield TestServer(server, token, http)

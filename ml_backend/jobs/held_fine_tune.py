@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,15 +17,13 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from ml_backend.errors import LeaseLost
+from ml_backend.jobs.background import RoundsFirst, repeated
 from ml_backend.jobs.store import FineTuneRecord, Store
 
 log = logging.getLogger(__name__)
 
 LEASE_S = 20.0
 RENEW_S = 2.0
-# While a round is at work the slow loop waits, but not for ever: a first round embeds for hours.
-LOOK_FOR_ROUNDS_S = 0.2
-GIVE_WAY_AT_MOST_S = 20.0
 
 
 @dataclass
@@ -42,7 +39,10 @@ class HeldFineTune:
     progress: dict[str, Any] = field(default_factory=dict)
     cancelled: bool = False
     lost: bool = False
-    _looked: float = float("-inf")
+
+    def __post_init__(self) -> None:
+        """Know when rounds are at work."""
+        self._rounds = RoundsFirst(self.store, self.now, self.stopping)
 
     def tell(self, state: str, **progress: Any) -> None:
         """Say how far it is; the next sign of life carries it."""
@@ -55,16 +55,10 @@ class HeldFineTune:
 
     def give_way(self) -> None:
         """Wait while a round is at work: annotators wait for that one."""
-        if time.monotonic() - self._looked < LOOK_FOR_ROUNDS_S:
-            return
-        end = time.monotonic() + GIVE_WAY_AT_MOST_S
-        while self.store.rounds_at_work(self.now()) and time.monotonic() < end:
-            if self.stopping.wait(LOOK_FOR_ROUNDS_S / 4) or self.interrupted():
-                break
-        self._looked = time.monotonic()
+        self._rounds.give_way(self.interrupted)
 
-    def renew(self) -> None:
-        """Give a sign of life."""
+    def renew(self) -> bool:
+        """Give a sign of life; False where the fine-tune is another's by now."""
         try:
             record = self.store.renew_fine_tune(
                 self.record.fine_tune_id,
@@ -79,6 +73,7 @@ class HeldFineTune:
             self.lost = True
         except SQLAlchemyError as error:  # a locked database passes, or the lease ends
             log.warning("fine-tune %d: no sign of life: %s", self.record.fine_tune_id, error)
+        return not self.lost
 
 
 @contextmanager
@@ -96,24 +91,15 @@ def held_fine_tune(
     """
     record = store.claim_fine_tune(fine_tune_id, owner, LEASE_S, now())
     held = HeldFineTune(store, record, owner, now, stopping, progress=dict(record.progress))
-    over = threading.Event()
-
-    def keep() -> None:
-        while not over.wait(RENEW_S) and not held.lost:
-            held.renew()
-
-    thread = threading.Thread(target=keep, name="fine-tune lease", daemon=True)
-    thread.start()
     failed = False
     try:
-        yield held
+        with repeated(held.renew, RENEW_S, "fine-tune lease"):
+            yield held
     except BaseException as error:
         failed = not stopping.is_set()
         held.tell(held.state, error=f"{type(error).__name__}: {error}")
         raise
     finally:
-        over.set()
-        thread.join()
         if failed:
             held.renew()  # so that what is told arrives
         store.release_fine_tune(fine_tune_id, owner, failed=failed)

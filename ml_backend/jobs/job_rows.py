@@ -118,13 +118,13 @@ class JobRows:
         )
         self._change_job(statement, f"{owner} no longer holds job {job_id}")
 
-    def release_job(self, job_id: int, owner: str) -> None:
-        """Give a job back to be begun again: it was stopped, and did not fail."""
-        given_back = _held(job_id, owner).values(
-            state="waiting", owner=None, until=None, attempts=TABLE.attempts - 1
-        )
+    def release_job(self, job_id: int, owner: str, *, failed: bool = False) -> None:
+        """Give a job back to be begun again. Only one that failed counts as an attempt."""
+        given_back: dict[str, Any] = {"state": "waiting", "owner": None, "until": None}
+        if not failed:
+            given_back["attempts"] = TABLE.attempts - 1
         with self._database.writing() as connection:
-            connection.execute(given_back)
+            connection.execute(_held(job_id, owner).values(given_back))
 
     def finish_job(self, job_id: int, now: datetime, error: str | None = None) -> None:
         """Note that a job is done, or why it failed. Raises LeaseLost: it had ended."""

@@ -21,6 +21,7 @@ from functools import partial
 
 from ml_backend.errors import ActiveLabelerError, LeaseLost
 from ml_backend.jobs.fronts import ASKED
+from ml_backend.jobs.job_loop import JobLoop
 from ml_backend.jobs.slow_loop import SlowLoop
 from ml_backend.jobs.store import Claim, Store
 from ml_backend.learning.checkpoints import RoundResults
@@ -41,6 +42,8 @@ QUIET_S = 3.0
 # After a round somebody is taken to be at work for so long; then one look in ten is a whole one.
 BUSY_S = 30.0
 WHOLE_LOOK_EVERY = 10
+# An appraisal takes seconds, in a process of its own; where people never pause, so often.
+APPRAISE_EVERY_S = 120.0
 NEVER = float("-inf")  # monotonic clocks may start at 0
 # Then this long at a time: between two slices the trainer beats, and looks for lost news.
 TIDY_S = 1.0
@@ -57,7 +60,9 @@ class ProjectMemory:
     last_round: float = NEVER  # monotonic seconds
     last_look: float = NEVER
     last_whole_look: float = NEVER
+    last_appraisal: float = NEVER
     tidied: bool = False
+    appraised: bool = False
 
 
 @dataclass(slots=True)
@@ -77,6 +82,7 @@ class Trainer:
     memory: dict[int, ProjectMemory] = field(default_factory=dict)
     tidy_s: float = TIDY_S
     slow: SlowLoop | None = None  # None: networks are never fine-tuned
+    jobs: JobLoop | None = None  # None: nobody asks for anything
     _last_beat: float = 0.0
 
     def run_forever(self) -> None:
@@ -92,8 +98,9 @@ class Trainer:
                 continue
             if not worked:
                 self.stopping.wait(IDLE_S)
-        if self.slow is not None:
-            self.slow.stop()
+        for loop in (self.slow, self.jobs):
+            if loop is not None:
+                loop.stop()
         log.info("trainer %s: stopped", self.owner)
 
     def _warm_up(self) -> None:
@@ -110,8 +117,9 @@ class Trainer:
     def step(self) -> bool:
         """Run a round, or a chore, if there is one. Returns whether there was anything to do."""
         self._beat("idle")
-        if self.slow is not None:
-            self.slow.tend()
+        for loop in (self.slow, self.jobs):
+            if loop is not None:
+                loop.tend()
         claim = self.store.claim(self.owner, LEASE_S, self.now())
         if claim is not None:
             self.work_on(claim)
@@ -143,7 +151,8 @@ class Trainer:
             self._note_failure(claim, memory, error)
 
     def _remember(self, memory: ProjectMemory, done: Round) -> None:
-        memory.results, memory.failures, memory.tidied = done.results, 0, False
+        memory.results, memory.failures = done.results, 0
+        memory.tidied = memory.appraised = False
         log.info("round %d: %s %s", done.round_id, done.state, done.report())
 
     def _note_failure(self, claim: Claim, memory: ProjectMemory, error: Exception) -> None:
@@ -168,10 +177,19 @@ class Trainer:
             self.store.mark_dirty(project_id, self._kind_of_look(memory), self.now())
             return True
         quiet = time.monotonic() - memory.last_round > QUIET_S
+        self._appraise(project_id, memory, quiet=quiet)
         if memory.tidied or not quiet:
             return False
         self._tidy(project_id, memory)
         return True
+
+    def _appraise(self, project_id: int, memory: ProjectMemory, *, quiet: bool) -> None:
+        """Have the labels appraised: where nobody is at work, and else now and then."""
+        long_ago = time.monotonic() - memory.last_appraisal > APPRAISE_EVERY_S
+        if self.jobs is None or memory.appraised or not (quiet or long_ago):
+            return
+        memory.appraised, memory.last_appraisal = True, time.monotonic()
+        self.jobs.appraise(project_id)
 
     def _kind_of_look(self, memory: ProjectMemory) -> str:
         """Compare counters alone where somebody is at work and would wait for a whole look."""

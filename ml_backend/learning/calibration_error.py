@@ -46,7 +46,7 @@ def calibration_error(
     probs_HC = np.asarray(probs_HC, np.float64)
     confidence_H = np.clip(probs_HC.max(axis=1), 0.0, 1.0)
     right_H = probs_HC.argmax(axis=1) == labels_H
-    bin_H = _bins_of_equal_mass(confidence_H)
+    bin_H = bins_of_equal_mass(confidence_H)
     chance_B = _by_chance(confidence_H, bin_H, seed)
     return CalibrationError(
         value=float(_error(confidence_H, right_H[None].astype(np.float64), bin_H)[0]),
@@ -56,7 +56,7 @@ def calibration_error(
     )
 
 
-def _bins_of_equal_mass(confidence_H: NDArray[np.float64]) -> NDArray[np.int64]:
+def bins_of_equal_mass(confidence_H: NDArray[np.float64]) -> NDArray[np.int64]:
     """Number each row's bin from 0, without gaps."""
     n = len(confidence_H)
     n_bins = min(max(n // LABELS_A_BIN, 1), MOST_BINS)

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 if TYPE_CHECKING:
     from sklearn.linear_model import LogisticRegression
 
-# Inverse regularisation, chosen with the scaling of `_scaled` on SqueezeNet features of three image
+# Inverse regularisation, chosen with the scaling of `scaled` on SqueezeNet features of three image
 # sets at 20 to 500 labels: 10 to 100 differ by less than a point, 1 and 1000 are worse.
 INVERSE_REGULARISATION = 30.0
 MAX_ITERATIONS = 300
@@ -66,7 +66,7 @@ class Head:
         return probs_NC
 
     def _logits(self, embeddings_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-        return _scaled(embeddings_ND, self.centre_D) @ self.weights_DK + self.bias_K
+        return scaled(embeddings_ND, self.centre_D) @ self.weights_DK + self.bias_K
 
     def _prior(self) -> NDArray[np.float64]:
         """Smooth the class frequencies: (count + 1) / (labels + classes)."""
@@ -155,7 +155,7 @@ def _check_unseen(unseen_M: NDArray[np.bool_] | None, labels_M: NDArray[np.int64
         )
 
 
-def _scaled(
+def scaled(
     embeddings_ND: NDArray[np.float32], centre_D: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Centre on the labeled mean, then bring every row to length 1 (one at the centre stays 0)."""
@@ -171,7 +171,7 @@ def _fit(
     centre_D = embeddings_MD.mean(axis=0, dtype=np.float64).astype(np.float32)
     if n_seen == 1:
         return centre_D, np.zeros((len(centre_D), 1), np.float32), np.zeros(1, np.float32)
-    model = _logistic_regression().fit(_scaled(embeddings_MD, centre_D), targets_M)
+    model = _logistic_regression().fit(scaled(embeddings_MD, centre_D), targets_M)
     weights_KD, bias_K = model.coef_, model.intercept_
     if n_seen == 2:  # scikit-learn keeps the second class's side only
         weights_KD = np.concatenate([np.zeros_like(weights_KD), weights_KD])
@@ -237,7 +237,7 @@ def _logits_out_of_fold(
         kept_MD, kept_M = embeddings_MD[~held_out_M], targets_M[~held_out_M]
         known, local_M = np.unique(kept_M, return_inverse=True)
         centre_D, weights_DK, bias_K = _fit(kept_MD, local_M, len(known))
-        scores = _scaled(embeddings_MD[held_out_M], centre_D) @ weights_DK + bias_K
+        scores = scaled(embeddings_MD[held_out_M], centre_D) @ weights_DK + bias_K
         logits_MK[np.ix_(held_out_M, known)] = scores
     return logits_MK
 

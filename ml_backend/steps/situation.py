@@ -7,6 +7,7 @@ drawn for the holdout), waiting (in the pool, not embedded yet), skipped, or unr
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,6 +63,17 @@ class Situation:
     def behind(self) -> tuple[int, ...]:
         """Pool tasks that no strategy can rank, in the order in which they follow the ranking."""
         return self.waiting_ids + self.skipped_ids + self.unreadable_ids
+
+    @property
+    def labels_hash(self) -> str:
+        """Tell one set of labels from another: which tasks are labeled, and how."""
+        digest = hashlib.sha256()
+        for ids, labels in (
+            (self.labeled_ids_M, self.labels_M),
+            (self.holdout_ids_H, self.holdout_labels_H),
+        ):
+            digest.update(ids.tobytes() + labels.tobytes())
+        return digest.hexdigest()[:16]
 
     def in_pool(self, task_id: int) -> bool:
         """Tell whether a task waits for its first usable label."""

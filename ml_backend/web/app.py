@@ -29,7 +29,7 @@ def create_app(services: WebServices) -> Flask:
     """Build the app. Touches neither the store nor the network."""
     app = Flask(__name__, static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = services.max_request_bytes
-    metrics = Metrics(services.store, services.clock)
+    metrics = Metrics(services.store, services.clock, services.appraisal)
     _measure(app, metrics)
     _answer_errors(app)
     add_routes(app, services, metrics)

@@ -6,7 +6,7 @@ answered it. The gauges come from the store and are the same in all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -41,10 +41,19 @@ FINE_TUNE_GAUGES = {
 }
 
 
+AppraisalOf = Callable[[int], Mapping[str, Any] | None]
+
+
+def nothing_known(_project_id: int) -> None:
+    """Stand in for appraisals where there are none."""
+
+
 class Metrics:
     """One app's metrics."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self, store: Store, clock: Callable[[], datetime], appraisal: AppraisalOf = nothing_known
+    ) -> None:
         self._registry = CollectorRegistry()
         self._requests = Counter(
             f"{PREFIX}_http_requests",
@@ -62,7 +71,7 @@ class Metrics:
         self._events = Counter(
             f"{PREFIX}_events", "Webhook events stored", ["action"], registry=self._registry
         )
-        self._registry.register(StoreCollector(store, clock))
+        self._registry.register(StoreCollector(store, clock, appraisal))
 
     def count_request(self, route: str, code: int, seconds: float) -> None:
         """Note one answered request; `route` is the rule that matched and not the path."""
@@ -81,7 +90,8 @@ class Metrics:
 class StoreCollector(Collector):
     """Reads the store whenever Prometheus asks."""
 
-    def __init__(self, store: Store, clock: Callable[[], datetime]) -> None:
+    def __init__(self, store: Store, clock: Callable[[], datetime], appraisal: AppraisalOf) -> None:
+        self._appraisal = appraisal
         self._store = store
         self._clock = clock
 
@@ -96,6 +106,7 @@ class StoreCollector(Collector):
         yield from self._rounds(projects)
         yield from self._fine_tunes(projects)
         yield self._holdout(projects)
+        yield from self._appraisals(projects)
         yield self._heartbeat_age()
 
     def _project_gauges(self, projects: list[ConnectedProject]) -> Iterator[Any]:
@@ -157,6 +168,27 @@ class StoreCollector(Collector):
                 for bound, value in zip(("value", "low", "high"), bounds, strict=True):
                     family.add_metric([str(project.project_id), bound], float(value))
         return family
+
+    def _appraisals(self, projects: list[ConnectedProject]) -> Iterator[GaugeMetricFamily]:
+        saved = GaugeMetricFamily(
+            f"{PREFIX}_labels_saved",
+            "Labels that the queue saved, where it is measured, with 95 % bounds",
+            labels=["project", "bound"],
+        )
+        age = GaugeMetricFamily(
+            f"{PREFIX}_appraisal_age_seconds", "Since the last appraisal", labels=["project"]
+        )
+        for project in projects:
+            label, found = str(project.project_id), self._appraisal(project.project_id)
+            if found is None:
+                continue
+            made_at = datetime.fromisoformat(found["made_at"])
+            age.add_metric([label], (self._clock() - made_at).total_seconds())
+            for bound in ("value", "low", "high"):
+                if (number := found["labels_saved"][bound]) is not None:
+                    saved.add_metric([label, bound], float(number))
+        yield saved
+        yield age
 
     def _timings(self, project_id: int) -> dict[str, float]:
         latest = self._store.rounds(project_id, limit=1)

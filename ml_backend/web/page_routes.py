@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Blueprint, Response, flash, redirect, render_template, request
@@ -89,7 +89,7 @@ def _finder(services: WebServices) -> Callable[[int], ConnectedProject]:
 
 
 def _paper(
-    services: WebServices, project: ConnectedProject, appraisal: dict[str, Any] | None
+    services: WebServices, project: ConnectedProject, appraisal: Mapping[str, Any] | None
 ) -> Paper:
     drawn_at = hashlib.sha256(str((appraisal or {}).get("made_at")).encode()).hexdigest()[:12]
 
@@ -143,7 +143,7 @@ def _add_pictures(pages: Blueprint, services: WebServices, charts: Charts) -> No
     sources = services.pages
 
     def chart(project_id: int, name: str) -> Response:
-        appraisal = sources.appraisal(project_id)
+        appraisal = services.appraisal(project_id)
         if appraisal is None or name == "map" or name not in available(appraisal):
             raise NotFound("There is no such chart yet.")
         answer = Response(charts.draw(project_id, name, appraisal), mimetype="image/svg+xml")

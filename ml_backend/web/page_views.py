@@ -51,12 +51,11 @@ class Paper:
 
 def overview(services: WebServices) -> dict[str, Any]:
     """Tell of all projects, a card each."""
-    assert services.pages is not None
     cards = [
         {
             "project": project,
             "counts": services.store.counts(project.project_id),
-            "appraisal": services.pages.appraisal(project.project_id),
+            "appraisal": services.appraisal(project.project_id),
         }
         for project in services.store.projects()
     ]
@@ -65,9 +64,8 @@ def overview(services: WebServices) -> dict[str, Any]:
 
 def standing(services: WebServices, project: ConnectedProject) -> dict[str, Any]:
     """Tell how one project stands: counts, the last round, the appraisal and what to do next."""
-    assert services.pages is not None
     counts = services.store.counts(project.project_id)
-    appraisal = services.pages.appraisal(project.project_id)
+    appraisal = services.appraisal(project.project_id)
     rounds = services.store.rounds(project.project_id, limit=1)
     problems = problems_of(services)
     found = appraisal_facts(appraisal)
@@ -165,8 +163,7 @@ def _curve_rows(curve: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def doubtful(services: WebServices, project: ConnectedProject) -> dict[str, Any]:
     """Tell which labels to look at again, and what people have put at the front."""
-    assert services.pages is not None
-    appraisal = services.pages.appraisal(project.project_id)
+    appraisal = services.appraisal(project.project_id)
     fronts = services.store.fronts(project.project_id)
     return {
         "appraisal": appraisal,

@@ -16,14 +16,13 @@ from ml_backend.records import Finding
 class PageServices:
     """What the admin's pages show besides the store; each takes a project's number first.
 
-    `session_key` signs cookies: 32 bytes or more, the same in all workers. `appraisal` gives the
-    last one or None. `models`, `card` and `compare` are the model desk's. `doctor` asks Label
-    Studio and may take seconds. `thumbnail` returns a small JPEG of a task; raises ImageUnreadable,
-    LabelStudioError, Busy, and LookupError for an unknown task.
+    `session_key` signs cookies: 32 bytes or more, the same in all workers. `models`, `card` and
+    `compare` are the model desk's. `doctor` asks Label Studio and may take seconds. `thumbnail`
+    returns a small JPEG of a task; raises ImageUnreadable, LabelStudioError, Busy, and LookupError
+    for an unknown task.
     """
 
     session_key: bytes
-    appraisal: Callable[[int], dict[str, Any] | None]
     models: Callable[[int], list[dict[str, Any]]]
     card: Callable[[int, str], dict[str, Any]]
     compare: Callable[[int, str, str], dict[str, Any]]
@@ -36,8 +35,8 @@ class WebServices:
     """The web's collaborators.
 
     `predict(project_id, tasks)` returns one prediction per task, in their order. `basic_auth` is
-    the login and password of people and scrapers; None: only Label Studio gets in. `pages` None
-    serves no pages.
+    the login and password of people and scrapers; None: only Label Studio gets in.
+    `appraisal(project_id)` returns the last one, None before the first. `pages` None serves none.
     """
 
     store: Store
@@ -46,6 +45,7 @@ class WebServices:
     max_request_bytes: int
     predict: Callable[[int, Sequence[Mapping[str, Any]]], list[dict[str, Any]]]
     backend_version: str
+    appraisal: Callable[[int], Mapping[str, Any] | None] = lambda _project_id: None
     silent_after_s: float = 30.0  # a trainer gives a sign of life every few seconds
     pages: PageServices | None = None
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from ml_backend.jobs.store import ConnectedProject, Heartbeat, RoundRecord, Store
+from ml_backend.jobs.store import ConnectedProject, Heartbeat, RoundRecord
 from ml_backend.web.auth import Caller
 from ml_backend.web.services import WebServices
 
@@ -29,7 +29,7 @@ def status_of(services: WebServices, caller: Caller) -> dict[str, Any]:
         "version": services.backend_version,
         "time": now.isoformat(),
         "projects": [
-            _project_status(services.store, project)
+            _project_status(services, project)
             for project in services.store.projects()
             if caller.may_see(project.project_id)
         ],
@@ -51,7 +51,8 @@ def problems_of(services: WebServices) -> list[str]:
     return []
 
 
-def _project_status(store: Store, project: ConnectedProject) -> dict[str, Any]:
+def _project_status(services: WebServices, project: ConnectedProject) -> dict[str, Any]:
+    store, appraisal = services.store, services.appraisal(project.project_id)
     counts = dataclasses.asdict(store.counts(project.project_id))
     latest = store.rounds(project.project_id, limit=1)
     fine_tunes = store.fine_tunes(project.project_id, limit=1)
@@ -63,6 +64,7 @@ def _project_status(store: Store, project: ConnectedProject) -> dict[str, Any]:
         **_readable(counts),
         "last_round": _round(latest[0]) if latest else None,
         "fine_tune": _readable(dataclasses.asdict(fine_tunes[0])) if fine_tunes else None,
+        "appraisal": {**appraisal, "map": None} if appraisal else None,
     }
 
 

@@ -93,28 +93,28 @@ def fine_tune(
 
 def _work(shell: Shell, store: Store, fine_tune_id: int) -> None:
     """Do what the trainer asked for: at low priority, and ended by SIGTERM between two batches."""
-    from ml_backend import wiring
+    from ml_backend import processes
 
     os.nice(10)  # rounds and the annotators' server come first
     try:
-        with _stopping() as stopping:
-            wiring.run_fine_tune(shell.settings, store, fine_tune_id, stopping)
+        with stopped_by_signals() as stopping:
+            processes.run_fine_tune(shell.settings, store, fine_tune_id, stopping)
     except LeaseLost as error:  # cancelled meanwhile, or another process was first
         log.info("nothing to do: %s", error)
 
 
 def _train_here(shell: Shell, store: Store, project_id: int) -> FineTuneRecord | None:
     """Train in this process; under torchrun all of its processes do, and rank 0 reports."""
-    from ml_backend import wiring
+    from ml_backend import processes, wiring
 
-    with _stopping() as stopping, _torchrun(shell) as process:
+    with stopped_by_signals() as stopping, _torchrun(shell) as process:
         if process is not None and not process.writes:
-            wiring.follow_fine_tune(shell.settings, store, process, stopping)
+            processes.follow_fine_tune(shell.settings, store, process, stopping)
             return None
         asked = store.ask_fine_tune(project_id, "command", wiring.utc_now())
         if process is not None:
             process.words_from_rank_0(asked.fine_tune_id)
-        wiring.run_fine_tune(shell.settings, store, asked.fine_tune_id, stopping, process)
+        processes.run_fine_tune(shell.settings, store, asked.fine_tune_id, stopping, process)
     return store.fine_tune(asked.fine_tune_id)
 
 
@@ -134,7 +134,7 @@ def _torchrun(shell: Shell) -> Iterator[Distributed | None]:
 
 
 @contextmanager
-def _stopping() -> Iterator[threading.Event]:
+def stopped_by_signals() -> Iterator[threading.Event]:
     """Turn SIGTERM and SIGINT into an event, so that what is at work ends between two batches."""
     stopping = threading.Event()
     before = {

@@ -11,7 +11,10 @@ import click
 from rich.markup import escape
 from rich.table import Table
 
+from ml_backend.appraisal_file import last_appraisal
 from ml_backend.jobs.store import ConnectedProject, RoundRecord, Store
+from ml_backend.settings import Settings
+from scripts.commands.appraisal import headline
 from scripts.commands.rounds import run_now, summary
 from scripts.commands.shell import (
     Shell,
@@ -43,7 +46,7 @@ def status(shell: Shell, project_id: int | None, as_json: bool) -> None:
     if project_id is not None:
         require(wanted or None, f"project {project_id} is not connected here")
     answer = {
-        "projects": [_standing(store, project) for project in wanted],
+        "projects": [_standing(shell.settings, store, project) for project in wanted],
         "trainers": [dataclasses.asdict(beat) for beat in store.heartbeats()],
     }
     if as_json:
@@ -145,7 +148,10 @@ def rollback(shell: Shell, project_id: int, version: str | None, as_json: bool) 
         )
 
 
-def _standing(store: Store, project: ConnectedProject) -> dict[str, Any]:
+def _standing(settings: Settings, store: Store, project: ConnectedProject) -> dict[str, Any]:
+    from ml_backend.wiring import project_folder
+
+    appraisal = last_appraisal(project_folder(settings, project.project_id))
     rounds = store.rounds(project.project_id, limit=1)
     fine_tunes = store.fine_tunes(project.project_id, limit=1)
     return {
@@ -160,6 +166,7 @@ def _standing(store: Store, project: ConnectedProject) -> dict[str, Any]:
         "unreadable": store.unreadable(project.project_id),
         "last_round": dataclasses.asdict(rounds[0]) if rounds else None,
         "fine_tune": dataclasses.asdict(fine_tunes[0]) if fine_tunes else None,
+        "appraisal": {**appraisal, "map": None} if appraisal else None,
     }
 
 
@@ -207,6 +214,8 @@ def _print_status(answer: dict[str, Any]) -> None:
         )
         if last:
             stdout.print(f"  last round {_ago(last['started_at'])}: {_round_line(last)}")
+        if standing["appraisal"]:
+            stdout.print(f"  {escape(headline(standing['appraisal']))}", highlight=False)
         if standing["fine_tune"]:
             stdout.print(f"  {_fine_tune_line(standing['fine_tune'])}", highlight=False)
     for beat in answer["trainers"]:

@@ -9,8 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from ml_backend.errors import PublishMismatch
+from ml_backend.errors import LabelStudioNotFound, PublishMismatch
 from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.labelstudio.finished_tasks import TaskState
 from ml_backend.labelstudio.labeling_config import parse_control
 from ml_backend.labelstudio.labeling_queue import LabelingQueue
 from ml_backend.labelstudio.prediction_writer import Written
@@ -44,6 +45,14 @@ class RealProject:
             self._call("PATCH", f"/api/annotations/{made}/", {"ground_truth": True})
         return made
 
+    def annotate_as_another(self, task_id: int, choice: str) -> None:
+        """Annotate as somebody who is not the admin."""
+        with self._server.second_annotator() as other:
+            region = {"from_name": "kind", "to_name": "image", "type": "choices"}
+            result = [{**region, "value": {"choices": [choice]}}]
+            answer = other.post(f"/api/tasks/{task_id}/annotations/", json={"result": result})
+            answer.raise_for_status()
+
     def update_annotation(self, annotation_id: int, choice: str) -> None:
         region = {"from_name": "kind", "to_name": "image", "type": "choices"}
         changed = [{**region, "value": {"choices": [choice]}}]
@@ -74,6 +83,9 @@ class FakeProject(FakeLabelStudio):
         super().__init__(page_size=3)
         self.reader = self
         self.queue = FakeQueue(self, CONTROL.classes)
+
+    def annotate_as_another(self, task_id: int, choice: str) -> None:
+        self.annotate(task_id, choice, annotator_id=2)
 
 
 @pytest.fixture(
@@ -431,3 +443,56 @@ def test_deleting_a_version_whose_name_is_part_of_another_leaves_the_other(proje
 
     assert project.queue.delete("v1", at_most=10) == 3
     assert project.queue.versions() == {"v10": 3}
+
+
+# --- finished tasks that are to be answered once more
+
+
+def test_a_finished_task_is_served_again_at_its_place_until_somebody_else_answers(project):
+    made = project.add_tasks(3)
+    project.annotate(made[1], "cat")
+    project.queue.write(queue_of([made[1], made[0], made[2]]), "v1")
+    project.queue.flip("v1")
+    assert project.queue.served_order(9) == [made[0], made[2]]
+
+    project.queue.finished.reopen(made[1], 2)
+    assert project.queue.served_order(9) == [made[1], made[0], made[2]]
+    assert project.queue.finished.look([made[1]]) == {made[1]: TaskState(2, False, 1, 0)}
+
+    project.annotate_as_another(made[1], "bird")
+    assert project.queue.served_order(9) == [made[0], made[2]]
+    assert project.queue.finished.look([made[1]]) == {made[1]: TaskState(2, True, 2, 0)}
+    project.queue.finished.put_back(made[1], 1)
+    assert project.queue.finished.look([made[1]]) == {made[1]: TaskState(1, True, 2, 0)}
+
+
+def test_an_opened_task_that_nobody_answered_is_closed_as_it_was(project):
+    made = project.add_tasks(2)
+    project.annotate(made[0], "cat")
+    found = project.queue.finished.look(made)
+    assert found == {made[0]: TaskState(1, True, 1, 0), made[1]: TaskState(1, False, 0, 0)}
+
+    project.queue.finished.reopen(made[0], 2)
+    project.queue.finished.put_back(made[0], 1)
+
+    assert project.queue.finished.look(made) == found
+
+
+def test_a_task_that_is_gone_is_not_opened_and_needs_no_closing(project):
+    made = project.add_tasks(2)
+    project.delete_task(made[0])
+
+    assert list(project.queue.finished.look(made)) == [made[1]]
+    project.queue.finished.put_back(made[0], 1)
+    with pytest.raises(LabelStudioNotFound):
+        project.queue.finished.reopen(made[0], 2)
+
+
+def test_correcting_the_own_answer_leaves_a_task_open(project):
+    made = project.add_tasks(1)
+    answered = project.annotate(made[0], "cat")
+    project.queue.finished.reopen(made[0], 2)
+
+    project.update_annotation(answered, "bird")
+
+    assert project.queue.finished.look(made) == {made[0]: TaskState(2, False, 1, 0)}

@@ -20,11 +20,13 @@ ALLOWED: dict[str, set[str]] = {
     "charts": {"legible"},
     "appraisal_file": {"errors"},
     **dict.fromkeys(ADAPTERS, GROUND),
+    "appraisal": GROUND | {"learning"},
     "web": GROUND | {"store", "charts"},
-    "steps": STORY,
+    "steps": STORY | {"appraisal"},
     "lookup": STORY,
     "explaining": STORY | {"lookup"},
     "rounds": STORY | {"lookup"},
+    "appraise": STORY | {"lookup", "appraisal", "appraisal_file"},
     "predicting": STORY | {"lookup"},
     "connecting": STORY,
     "fine_tune": STORY,
@@ -33,10 +35,13 @@ ALLOWED: dict[str, set[str]] = {
     "fine_tune_wiring": STORY | {"backbone_shelf"},
     "wiring": STORY
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
-    | {"backbone_shelf", "fine_tune_wiring", "fine_tune"},
+    | {"backbone_shelf", "fine_tune_wiring", "appraisal_file"},
     "thumbnails": GROUND | {"learning"},
-    "page_wiring": GROUND
-    | {"store", "learning", "wiring", "web", "model_desk", "thumbnails", "appraisal_file"},
+    "page_wiring": GROUND | {"store", "learning", "wiring", "web", "model_desk", "thumbnails"},
+    "processes": STORY
+    | {"wiring", "backbone_shelf", "fine_tune_wiring", "fine_tune"}
+    | {"model_desk", "appraise", "trainer"},
+    "searching": STORY,
     "model_desk": STORY | {"wiring", "backbone_shelf"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},

@@ -56,3 +56,44 @@ def test_a_network_that_cannot_be_loaded_keeps_no_trainer_from_starting(tmp_path
     loop.trainer.workbench = broken
     loop.trainer.stopping.set()
     loop.trainer.run_forever()
+
+
+class Asked:
+    """Notes which appraisals the trainer asks for."""
+
+    def __init__(self) -> None:
+        self.projects: list[int] = []
+
+    def appraise(self, project_id: int) -> None:
+        self.projects.append(project_id)
+
+    def tend(self) -> None:
+        """Nothing to start."""
+
+
+def test_labels_are_appraised_once_when_nobody_is_at_work(tmp_path: Path) -> None:
+    loop = Loop(tmp_path)
+    loop.server.add_tasks(3)
+    loop.ask("connect")
+    loop.trainer.jobs = jobs = Asked()
+    loop.run()
+    memory = loop.trainer.memory[1]
+    memory.last_look = float("inf")
+    memory.last_appraisal = memory.last_round  # somebody is at work, and the last one is recent
+    loop.trainer.step()
+    assert jobs.projects == []
+    memory.last_round = float("-inf")
+    loop.trainer.step()
+    loop.trainer.step()
+    assert jobs.projects == [1]
+
+
+def test_where_people_never_pause_labels_are_appraised_now_and_then(tmp_path: Path) -> None:
+    loop = Loop(tmp_path)
+    loop.server.add_tasks(3)
+    loop.ask("connect")
+    loop.trainer.jobs = jobs = Asked()
+    loop.run()
+    loop.trainer.memory[1].last_look = float("inf")
+    loop.trainer.step()
+    assert jobs.projects == [1]  # the last one is longer ago than can be told

@@ -48,9 +48,6 @@ def page_services(words: str = "", **changes: Any) -> PageServices:
     classes = (f"cat{words}", f"dog{words}")
     fields: dict[str, Any] = {
         "session_key": b"k" * 32,
-        "appraisal": lambda project_id: (
-            appraisal(classes, words=words) if project_id == 7 else None
-        ),
         "models": lambda _project_id: [
             row("pretrained", "") | {"created_at": None, "accuracy": None},
             row(f"0001-first{words}", "retired", words),
@@ -77,6 +74,8 @@ def page_services(words: str = "", **changes: Any) -> PageServices:
 
 def with_pages(folder: Path, words: str = "", **changes: Any) -> WebServices:
     """Services with pages and a few tasks and labels in project 7."""
+    made = appraisal((f"cat{words}", f"dog{words}"), words=words)
+    changes = {"appraisal": {7: made}.get, **changes}
     pages = changes.pop("pages", page_services(words))
     built = services(folder, pages=pages, **changes)
     tasks = [Task(task_id, f"/data/{words}{task_id}.png") for task_id in range(1, 101)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -44,7 +45,8 @@ def harmless(html: str) -> None:
         for name in ("href", "src", "action"):
             assert not str(attrs.get(name, "")).lower().startswith(("javascript", "data:text"))
         assert attrs.get("src") != "x"
-    assert not {"\u202e", "\u2066", "\x00", "\x1b"} & set(html)
+    shown = re.sub(r'value="[^"]*"', "", html)  # what a button sends back must be what came
+    assert not {"\u202e", "\u2066", "\x00", "\x1b"} & set(shown)
 
 
 @pytest.mark.parametrize("words", WORDS.values(), ids=WORDS)

@@ -76,8 +76,7 @@ def test_the_queue_shows_reason_answer_and_the_nearest_label(tmp_path: Path) -> 
 
 
 def test_before_anything_can_be_measured_the_page_says_so_and_what_to_do(tmp_path: Path) -> None:
-    shown = page_services(appraisal=lambda _id: nothing_known())
-    page = see(tmp_path, "/ui/projects/7/", pages=shown)
+    page = see(tmp_path, "/ui/projects/7/", appraisal=lambda _id: nothing_known())
     assert "not known yet" in page.text
     assert "cannot tell yet There are no audit labels yet. About 30 more audit labels" in page.text
     assert "detach it, set ACTIVE_LABELER_AUDIT_SHARE" in page.text.replace("Detach", "detach")
@@ -221,6 +220,7 @@ def test_every_page_is_shielded_and_asks_no_other_server(tmp_path: Path, view: s
     assert answer.headers["Referrer-Policy"] == "same-origin"
     assert answer.headers["X-Content-Type-Options"] == "nosniff"
     page = Reader(answer.text)
+    answer.close()
     loaded = [attrs for tag, attrs in page.tags if tag in ("script", "img", "link", "iframe")]
     for attrs in loaded:
         assert str(attrs.get("src") or attrs.get("href")).startswith("/ui/")
@@ -242,7 +242,7 @@ def test_what_cannot_be_read_is_said_on_a_page(tmp_path: Path) -> None:
     def damaged(_project_id: int) -> None:
         raise CorruptFile("appraisal.json is no appraisal")
 
-    built = with_pages(tmp_path, pages=page_services(appraisal=damaged))
+    built = with_pages(tmp_path, appraisal=damaged)
     answer = create_app(built).test_client().get("/ui/projects/7/", headers=AS_ADMIN)
     assert (answer.status_code, answer.mimetype) == (503, "text/html")
     assert "appraisal.json is no appraisal" in answer.text

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -351,3 +352,35 @@ def test_web_loads_no_torch_and_no_sdk() -> None:
         "assert not {'torch', 'label_studio_sdk', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+APPRAISAL = {
+    "made_at": (NOW - timedelta(seconds=90)).isoformat(),
+    "labels_saved": {"value": 38, "low": 20, "high": None, "sentence": "38 labels saved"},
+    "map": {"method": "pca", "of": 2, "points": [{"task": 1}, {"task": 2}]},
+}
+
+
+def test_status_has_the_last_appraisal_without_its_map(web: WebServices) -> None:
+    client = create_app(replace(web, appraisal=lambda _project_id: APPRAISAL)).test_client()
+    (shown,) = client.get("/status", headers=header(SECRET)).json["projects"]
+    assert shown["appraisal"] == {**APPRAISAL, "map": None}
+
+
+def test_status_says_null_before_the_first_appraisal(client: FlaskClient) -> None:
+    (shown,) = client.get("/status", headers=header(SECRET)).json["projects"]
+    assert shown["appraisal"] is None
+
+
+def test_metrics_have_labels_saved_as_far_as_they_are_known(web: WebServices) -> None:
+    client = create_app(replace(web, appraisal=lambda _project_id: APPRAISAL)).test_client()
+    text = client.get("/metrics", headers=basic(*ADMIN)).text
+    samples = {
+        (sample.name, *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["active_labeler_labels_saved", "7", "value"] == 38
+    assert samples["active_labeler_labels_saved", "7", "low"] == 20
+    assert ("active_labeler_labels_saved", "7", "high") not in samples
+    assert samples["active_labeler_appraisal_age_seconds", "7"] == 90
