@@ -23,6 +23,7 @@ from scripts.commands import (
     models,
     projects,
     queue,
+    report,
     services,
 )
 from scripts.commands.shell import Shell, die
@@ -65,7 +66,7 @@ def cli(
     context.obj = Shell.from_flags(config, assignments, flags)
 
 
-GROUPS = (services, projects, queue, front, appraisal, fine_tune, models, doctor, jobs)
+GROUPS = (services, projects, queue, front, appraisal, fine_tune, models, doctor, jobs, report)
 for command in (command for group in GROUPS for command in group.COMMANDS):
     cli.add_command(command)
 

@@ -142,9 +142,10 @@ def _draw_saving(axes: Axes, saving: Saving) -> None:
     axes.annotate(
         f"{number} saved",
         xy=((saving.few + saving.many) / 2, saving.value),
-        xytext=(0, 5),
+        xytext=(0, -5),
         textcoords="offset points",
         ha="center",
+        va="top",
         color=colour("ink"),
         fontweight="bold",
     )

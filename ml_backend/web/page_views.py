@@ -75,7 +75,7 @@ def standing(services: WebServices, project: ConnectedProject) -> dict[str, Any]
         "last_round": rounds[0] if rounds else None,
         "problems": problems,
         "next_steps": next_steps(project, counts, appraisal, rounds, problems),
-        "since": _labels_since(counts, appraisal),
+        "since": labels_since(counts, appraisal),
         **found,
     }
 
@@ -135,7 +135,8 @@ def _without_audit(project: ConnectedProject) -> str:
     )
 
 
-def _labels_since(counts: ProjectCounts, appraisal: Mapping[str, Any] | None) -> int:
+def labels_since(counts: ProjectCounts, appraisal: Mapping[str, Any] | None) -> int:
+    """Count the labels that came after the appraisal."""
     known = 0 if appraisal is None else int(appraisal["counts"]["labeled"] or 0)
     return max(0, counts.labeled - known)
 

@@ -49,7 +49,7 @@ def said(value: object, limit: int = 600) -> Markup:
 
 def percent(value: float | None, decimals: int = 0) -> str:
     """Write a share of [0, 1] as percent."""
-    return UNKNOWN if value is None else f"{100 * value:.{decimals}f} %"
+    return UNKNOWN if value is None else f"{100 * value:.{decimals}f}\N{NO-BREAK SPACE}%"
 
 
 def number(value: float | None) -> str:

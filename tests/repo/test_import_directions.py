@@ -37,7 +37,8 @@ ALLOWED: dict[str, set[str]] = {
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
     | {"backbone_shelf", "fine_tune_wiring", "appraisal_file"},
     "thumbnails": GROUND | {"learning"},
-    "page_wiring": GROUND | {"store", "learning", "wiring", "web", "model_desk", "thumbnails"},
+    "page_wiring": GROUND
+    | {"store", "learning", "labelstudio", "wiring", "web", "model_desk", "thumbnails"},
     "processes": STORY
     | {"wiring", "backbone_shelf", "fine_tune_wiring", "fine_tune"}
     | {"model_desk", "appraise", "trainer"},

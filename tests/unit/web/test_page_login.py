@@ -47,8 +47,9 @@ def test_who_logged_in_sees_every_page(built: WebServices, view: str) -> None:
 
 
 def test_the_cookie_is_kept_from_scripts_other_sites_and_other_routes(built: WebServices) -> None:
-    client = create_app(built).test_client()
+    app = create_app(built)
     for base, secure in (("http://backend", False), ("https://backend", True)):
+        client = app.test_client()
         [cookie] = client.get("/ui/login", base_url=base).headers.getlist("Set-Cookie")
         assert "HttpOnly" in cookie
         assert "SameSite=Lax" in cookie
