@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 
 from benchmarks.learning_curve_report import replace_between
+from benchmarks.planted_errors import KINDS, METHODS
 from benchmarks.project_simulation import MOMENTS, QUEUE, RANDOM
 from ml_backend.learning.evaluation import proportion
 
 Record = dict[str, Any]
 _NAME = "appraisal-truth"
-_KINDS = {"uniform": "to any other class", "confused": "to the class it is most confused with"}
 
 
 def write_report(records: list[Record], *, command: str, out: Path, docs: Path | None) -> None:
@@ -34,7 +34,7 @@ def write_report(records: list[Record], *, command: str, out: Path, docs: Path |
             {"set": name, **_moment([r for r in looks if r["set"] == name], QUEUE, *MOMENTS[-1])}
             for name in sorted({r["set"] for r in records})
         ],
-        "suspects": [_suspects(flips, kind) for kind in _KINDS],
+        "suspects": [_suspects(flips, kind, method) for kind in KINDS for method in METHODS],
     }
     out.mkdir(parents=True, exist_ok=True)
     (out / "appraisal_truth.json").write_text(json.dumps(summary, indent=1) + "\n")
@@ -55,7 +55,7 @@ def _moment(looks: list[Record], queue: str, labels: int, held_out: int) -> Reco
         "queue": queue,
         "labels": labels,
         "held_out": held_out,
-        "random_labels": held_out // 2,
+        "random_labels": float(np.mean([r["saved"]["random_labels"] for r in here])),
         "projects": len(here),
         "accuracy_covered": _share(here, lambda r: r["accuracy"]["covered"]),
         "accuracy_width": _mean(here, lambda r: r["accuracy"]["width"]),
@@ -72,13 +72,14 @@ def _moment(looks: list[Record], queue: str, labels: int, held_out: int) -> Reco
     }
 
 
-def _suspects(flips: list[Record], kind: str) -> Record:
-    counts_R4 = np.array([r[f"flips.{kind}"] for r in flips])
+def _suspects(flips: list[Record], kind: str, method: str) -> Record:
+    counts_R4 = np.array([r[f"{kind}.{method}"] for r in flips])
     flipped, suspected, both, among_worst = counts_R4.sum(axis=0).tolist()
     with np.errstate(invalid="ignore", divide="ignore"):
         precision_R, recall_R = counts_R4[:, 2] / counts_R4[:, 1], counts_R4[:, 2] / counts_R4[:, 0]
     return {
         "kind": kind,
+        "method": method,
         "projects": len(flips),
         "flipped": flipped,
         "suspected": suspected,
@@ -140,7 +141,7 @@ def _saved_table(rows: list[Record], name: Callable[[Record], str]) -> str:
             name(row),
             _percent(row["saved_covered"]),
             f"{row['saved_width']:.0f}",
-            f"{row['saved_true']:.0f} of {row['random_labels']}",
+            f"{row['saved_true']:.0f} of {row['random_labels']:.0f}",
             _percent(row["cannot_tell"]),
             _percent(row["claimed"]),
             _percent(row["false"]),
@@ -175,10 +176,18 @@ def _accuracy_table(rows: list[Record]) -> str:
 
 
 def _suspects_table(rows: list[Record]) -> str:
-    head = ["flipped", "suspected of flipped", "precision", "recall", "precision of as many worst"]
+    head = [
+        "flipped",
+        "found by",
+        "suspected of flipped",
+        "precision",
+        "recall",
+        "precision of as many worst",
+    ]
     lines = [
         [
-            _KINDS[row["kind"]],
+            KINDS[row["kind"]],
+            METHODS[row["method"]],
             f"{row['suspected']} of {row['flipped']}",
             f"{100 * row['precision']:.0f} ± {100 * row['precision_spread']:.0f} %",
             f"{100 * row['recall']:.0f} ± {100 * row['recall_spread']:.0f} %",

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.image_sets import ImageSet
+from ml_backend.appraisal.curve_findings import COMPARED_HEADS
 from ml_backend.appraisal.curves import queue_right, random_arm, sizes
-from ml_backend.appraisal.heads import answers, plain_head, probs_out_of_fold
-from ml_backend.appraisal.suspects import find_suspects
+from ml_backend.appraisal.heads import plain_head
+from ml_backend.appraisal.labels_saved import random_labels
 from strategies import Candidates, Labeled, rank
 
 QUEUE, RANDOM = "uherding", "random"  # the default of the settings, and a queue that is none
@@ -24,10 +25,11 @@ RERANKED_AT = (10, 20, 30, 40, 60, 80, 100, 150, 200, 300, 400)
 COMPONENTS = 128  # principal ones of the features: a head on them takes a third of the time
 # (labels of the queue, labels of the audit): what a project has when it is looked at.
 MOMENTS = ((100, 44), (200, 100), (300, 200))
-SIZES = np.union1d(sizes(5, 400, 13), [h // 2 for _, h in MOMENTS] + [100, 200, 300, 400])
-ARM_HEADS = 20
+SIZES = np.union1d(sizes(5, 400, 13), [22, 50, 100, 200, 300, 400])
+
+Arrays = dict[str, NDArray[Any]]
+
 TRUTH_HEADS = 150
-FLIPPED_SHARE = 0.05  # of the labels, for suspects
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,45 +97,49 @@ def _queue(
     return labeled
 
 
-def observe(image_set: ImageSet, seed: int) -> dict[str, NDArray[Any]]:
+def curves(image_set: ImageSet, seed: int) -> Arrays:
     """Simulate a project with each queue; return what heads on its labels get right.
 
-    QUEUE.audit and .fresh: (S, A) and (S, F) of the heads on the first SIZES labels. arm44 and so
-    on: of heads on half so many audit labels; arm44.variance. fresh: rows of the set.
+    QUEUE.audit and .fresh: (S, A) and (S, F) of the heads on the first SIZES labels. fresh: rows
+    of the set.
     """
     n_classes, found = len(image_set.classes), {}
     for strategy in (QUEUE, RANDOM):
         project = simulate(image_set, strategy, seed)
         test = np.concatenate([project.audit_A[: MOMENTS[-1][1]], project.fresh_F])
         right_ST = queue_right(
-            *_of(image_set, project.queue_M), SIZES, *_of(image_set, test), n_classes
+            *rows_of(image_set, project.queue_M), SIZES, *rows_of(image_set, test), n_classes
         )
         found[f"{strategy}.audit"] = right_ST[:, : MOMENTS[-1][1]]
         found[f"{strategy}.fresh"] = right_ST[:, MOMENTS[-1][1] :]
-        if strategy == QUEUE:
-            found |= _suspects(image_set, project, seed)
-    found["fresh"] = project.fresh_F
+    return found | {"fresh": project.fresh_F}
+
+
+def arms(image_set: ImageSet, seed: int) -> Arrays:
+    """Return the random arm at each moment: right44 (H), variance44 and so on."""
+    n_classes, found = len(image_set.classes), {}
+    audit_A = simulate(image_set, RANDOM, seed).audit_A  # the same whatever the queue
     for _, held_out in MOMENTS:
         arm = random_arm(
-            *_of(image_set, project.audit_A[:held_out]),
-            held_out // 2,
+            *rows_of(image_set, audit_A[:held_out]),
+            random_labels(held_out, n_classes),
             n_classes,
-            heads=ARM_HEADS,
+            heads=COMPARED_HEADS,
             rng=np.random.default_rng(seed),
         )
-        found[f"arm{held_out}"] = arm.right_H
-        found[f"arm{held_out}.variance"] = np.array(arm.variance)
+        found[f"right{held_out}"] = arm.right_H
+        found[f"variance{held_out}"] = np.array(arm.variance)
     return found
 
 
-def truth_of_random(image_set: ImageSet) -> dict[str, NDArray[np.float64]]:
-    """Return, per number of labels, the share of random heads that get each image right (N)."""
+def truth_of_random(image_set: ImageSet) -> Arrays:
+    """Return, per moment, the share of many random heads that get each image right (N)."""
     n_classes = len(image_set.classes)
     rows = np.arange(len(image_set.labels_N))
     return {
-        str(held_out // 2): random_arm(
-            *_of(image_set, rows),
-            held_out // 2,
+        str(held_out): random_arm(
+            *rows_of(image_set, rows),
+            random_labels(held_out, n_classes),
             n_classes,
             heads=TRUTH_HEADS,
             rng=np.random.default_rng(0),
@@ -142,62 +148,7 @@ def truth_of_random(image_set: ImageSet) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def _of(
+def rows_of(
     image_set: ImageSet, rows: NDArray[np.int64]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     return image_set.embeddings_ND[rows], image_set.labels_N[rows]
-
-
-def _suspects(image_set: ImageSet, project: Project, seed: int) -> dict[str, NDArray[Any]]:
-    """Flip labels of queue and audit and look for them.
-
-    flips.KIND: (flipped, suspected, both, flipped among as many worst as were flipped).
-    """
-    n_classes = len(image_set.classes)
-    trained, held_out = project.queue_M, project.audit_A[: MOMENTS[-1][1]]
-    rows = np.concatenate([trained, held_out])
-    rng = np.random.default_rng([seed, 1])
-    found = {}
-    head = plain_head(*_of(image_set, trained), n_classes)
-    for kind in ("uniform", "confused"):
-        labels_L = image_set.labels_N[rows].copy()
-        flipped = rng.permutation(len(rows))[: round(FLIPPED_SHARE * len(rows))]
-        if kind == "uniform":
-            labels_L[flipped] += rng.integers(1, n_classes, len(flipped))
-            labels_L[flipped] %= n_classes
-        else:
-            labels_L[flipped] = _most_confused(image_set, head, project, labels_L[flipped])
-        said_LC = suspicion(image_set.embeddings_ND[rows], labels_L, len(trained), n_classes, seed)
-        suspects = [each.row for each in find_suspects(said_LC, labels_L)]
-        hits = np.isin(suspects, flipped)
-        counts = (len(flipped), len(suspects), hits.sum(), hits[: len(flipped)].sum())
-        found[f"flips.{kind}"] = np.array(counts)
-    return found
-
-
-def suspicion(
-    embeddings_LD: NDArray[np.float32],
-    labels_L: NDArray[np.int64],
-    n_trained: int,
-    n_classes: int,
-    seed: int,
-) -> NDArray[np.float32]:
-    """Return what heads say that did not see the label each: out of fold, then of the holdout."""
-    trained = slice(0, n_trained)
-    oof_MC = probs_out_of_fold(
-        embeddings_LD[trained], labels_L[trained], n_classes, temperature=1.0, seed=seed
-    )
-    head = plain_head(embeddings_LD[trained], labels_L[trained], n_classes)
-    return np.concatenate([oof_MC, head.probs(embeddings_LD[n_trained:])])
-
-
-def _most_confused(
-    image_set: ImageSet, head: Any, project: Project, labels_K: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the class that each label is most often taken for on fresh images."""
-    said_F = answers(head, image_set.embeddings_ND[project.fresh_F])
-    true_F = image_set.labels_N[project.fresh_F]
-    n_classes = len(image_set.classes)
-    confusion_CC = np.bincount(true_F * n_classes + said_F, minlength=n_classes**2)
-    confusion_CC = confusion_CC.reshape(n_classes, n_classes) - np.eye(n_classes, dtype=int) * 10**9
-    return np.asarray(confusion_CC.argmax(axis=1)[labels_K])

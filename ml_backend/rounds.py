@@ -37,6 +37,7 @@ from ml_backend.steps.learn import (
     vectors,
 )
 from ml_backend.steps.publish import hold, new_version, publish_front, settle, stands
+from ml_backend.steps.rare import mix_in_similar
 from ml_backend.steps.situation import Situation, situate
 from ml_backend.steps.workbench import Workbench
 from strategies import Ranking
@@ -121,6 +122,9 @@ def run_round(
             probs_NC = head.probs(embeddings_ND) if head else None
         with this.timed("rank"):
             ranking = order_pool(bench, situation, probs_NC, embeddings_ND, embeddings_MD, head)
+            ranking = mix_in_similar(
+                bench, situation, news.control, ranking, embeddings_ND, embeddings_MD
+            )
         results = _results(bench, situation, news.control, head, probs_NC, ranking, front)
         first = [each.task_id for each in front]
         this.entries = queue_entries(

@@ -122,6 +122,20 @@ class Settings(NetworkSettings):
         description="How unsure the model is of a task, where the strategy uses it.",
     )
 
+    rare_classes: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        validation_alias=known_as("rare_classes"),
+        description="Classes to look for by their few labeled examples (comma-separated). Names "
+        "that a project does not have are passed over.",
+    )
+    similar_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        validation_alias=known_as("similar_share"),
+        description="Share of the queue for the nearest neighbours of labeled `rare_classes`.",
+    )
+
     # --- Appraisal
     appraise: bool = Field(
         True,
@@ -187,7 +201,7 @@ class Settings(NetworkSettings):
         description="Allow images from private, loopback and link-local addresses.",
     )
 
-    @field_validator("image_hosts", mode="before")
+    @field_validator("image_hosts", "rare_classes", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

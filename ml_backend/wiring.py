@@ -168,6 +168,8 @@ def plan(settings: Settings) -> Plan:
         fetch_workers=settings.fetch_workers,
         batch_size=settings.batch_size,
         image_max_pixels=settings.image_max_pixels,
+        similar_share=settings.similar_share,
+        rare_classes=settings.rare_classes,
     )
 
 

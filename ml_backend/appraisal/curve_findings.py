@@ -21,7 +21,7 @@ from ml_backend.learning.evaluation import proportion
 
 POINTS = 12  # on the queue's curve, and as many where the two are compared
 RANDOM_POINTS = 5
-RANDOM_HEADS, LAST_RANDOM_HEADS = 10, 40  # the last is what the saving is measured by
+RANDOM_HEADS, COMPARED_HEADS = 10, 40  # the latter where the saving is measured
 LEAST_HOLDOUT = 10  # labels; a curve measured on fewer shows nothing but chance
 FARTHEST = 4  # times the random labels: where the queue's curve is looked for them
 SEEN = (
@@ -54,7 +54,8 @@ def curve_findings(evidence: Evidence) -> CurveFindings:
     rng = np.random.default_rng(evidence.seed)
     arms = _random_arms(evidence, arrays[1], rng)
     shown_S = sizes(min(len(evidence.classes), n_queue), n_queue, POINTS)
-    compared_S = _compared(evidence, arms[-1].n_labels)
+    arm = arms[labels_saved.random_labels(n_holdout, len(evidence.classes))]
+    compared_S = _compared(evidence, arm.n_labels)
     all_S = np.union1d(shown_S, compared_S)
     right_SH = queue_right(
         arrays[0],
@@ -68,10 +69,10 @@ def curve_findings(evidence: Evidence) -> CurveFindings:
     return CurveFindings(
         {
             "queue": [_queue_point(n, each) for n, each in zip(shown_S, shown_SH, strict=True)],
-            "random": [_random_point(arm) for arm in arms],
+            "random": [_random_point(each) for each in arms.values()],
             "note": evidence.curve_note,
         },
-        _saved(evidence, compared_S, right_SH[np.isin(all_S, compared_S)], arms[-1], rng),
+        _saved(evidence, compared_S, right_SH[np.isin(all_S, compared_S)], arm, rng),
         gain_of_next(shown_S, shown_SH, rng=rng),
     )
 
@@ -84,21 +85,22 @@ def _none(evidence: Evidence, why: str) -> CurveFindings:
 
 def _random_arms(
     evidence: Evidence, embeddings_HD: NDArray[np.float32], rng: np.random.Generator
-) -> list[RandomArm]:
+) -> dict[int, RandomArm]:
     """Measure random labels up to half the holdout, which leaves the other half to test on."""
     n_classes, half = len(evidence.classes), len(embeddings_HD) // 2
-    all_R = sizes(min(n_classes, half), half, RANDOM_POINTS).tolist()
-    return [
-        random_arm(
+    compared = labels_saved.random_labels(len(embeddings_HD), n_classes)
+    all_R = np.union1d(sizes(min(n_classes, half), half, RANDOM_POINTS), [compared]).tolist()
+    return {
+        n: random_arm(
             embeddings_HD,
             evidence.holdout_labels_H,
             n,
             n_classes,
-            heads=LAST_RANDOM_HEADS if n == all_R[-1] else RANDOM_HEADS,
+            heads=COMPARED_HEADS if n == compared else RANDOM_HEADS,
             rng=rng,
         )
         for n in all_R
-    ]
+    }
 
 
 def _compared(evidence: Evidence, random_labels: int) -> NDArray[np.int64]:

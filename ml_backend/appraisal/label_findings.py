@@ -82,7 +82,7 @@ def _suspects(asked: Blind, classes: tuple[str, ...]) -> list[dict[str, Any]]:
                 "suggested": suggested,
                 "probability": each.probability,
                 "self_confidence": each.self_confidence,
-                "score": each.score,
+                "score": each.wrong,
                 "sentence": (
                     f"Labeled {label}; a model that did not see this label says {suggested} "
                     f"({100 * each.probability:.0f} %) and gives {label} "

@@ -1,7 +1,7 @@
 """The finding `labels_saved`: from a comparison of curves to numbers that may be told, in words.
 
-Knows a `Saving`; no embeddings. A saving is told only if its interval is all on one side of 0 and
-no wider than what it says something about.
+Knows a `Saving`; no embeddings. A saving is told only if its interval is all on one side of 0
+and no random order would have got as far by luck.
 """
 
 from __future__ import annotations
@@ -11,9 +11,17 @@ from typing import Any
 from ml_backend.appraisal.saving import Saving
 
 CANNOT_TELL, MEASURED = "cannot tell yet", "measured"
-LEAST_HOLDOUT = 40  # labels; with fewer, the half to learn from is hardly two a class
+LEAST_HOLDOUT = 40  # labels; with fewer, nothing that a queue can save is told from chance
+PART_TO_LEARN_FROM = 4  # the random labels are a quarter of the holdout: see docs/appraisal.md
+LEAST_A_CLASS = 2  # but so many a class, as far as half the holdout has them
 Z_95 = 1.959964
 MOST_TIMES = 10  # an advice to label more than ten times the audit helps nobody
+
+
+def random_labels(n_holdout: int, n_classes: int) -> int:
+    """Say how many random labels the queue's are compared with."""
+    at_least = min(LEAST_A_CLASS * n_classes, n_holdout // 2)
+    return max(n_holdout // PART_TO_LEARN_FROM, at_least, 1)
 
 
 def nothing(sentence: str, more_audit_labels: int | None = None) -> dict[str, Any]:
@@ -40,7 +48,7 @@ def told(saving: Saving, n_holdout: int) -> dict[str, Any]:
     high = None if saving.low is None else saving.random_labels - round(saving.low)
     queue_labels = None if saving.queue_labels is None else round(saving.queue_labels)
     value = None if queue_labels is None else saving.random_labels - queue_labels
-    measured = value is not None and _one_sided(low, high)
+    measured = value is not None and _one_sided(low, high) and abs(saving.z) >= Z_95
     more = None if measured else more_audit_labels(saving.z, n_holdout)
     return {
         "state": MEASURED if measured else CANNOT_TELL,

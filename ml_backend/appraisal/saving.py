@@ -1,8 +1,8 @@
 """How many labels the queue saved: measured where both curves are, and told only where it can be.
 
 Knows which holdout images were got right by heads on the queue's labels and on random ones. The
-question is how few of the queue's labels teach as much as `n` random ones do, and `n` is the most
-that the holdout has to learn from while enough of it is left to test on. Nothing is extrapolated.
+question is how few of the queue's labels teach as much as `n` random ones do, where `n` is so small
+a part of the holdout that enough is left to test on. Nothing is extrapolated.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Saving:
     """Labels that the queue needs to teach what `random_labels` random ones do, with 95 % bounds.
 
     None: not reached with all labels that the queue has, so more. z: how many standard errors the
-    queue's accuracy at `random_labels` lies above that of as many random labels.
+    queue's accuracy at `random_labels` lies above that of as many random labels, where an order's
+    luck counts as an error.
     """
 
     random_labels: int
@@ -46,7 +47,6 @@ def compare(
 
     A bootstrap over the holdout images, the same for both curves since both are tested on them;
     the arm's luck with the labels that it learned from is drawn from a normal distribution.
-    `sizes_S` holds the arm's own size.
     """
     n = len(arm.right_H)
     excess_SH = right_SH - arm.right_H
@@ -57,12 +57,16 @@ def compare(
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(found_B, (tail, 1 - tail), method="closest_observation")
     value = reaching(sizes_S, excess_SH.mean(axis=1)[None])[0]
-    same = int(np.flatnonzero(sizes_S == arm.n_labels)[0])
+    curves_BS = np.concatenate([excess_SH.mean(axis=1)[None], gap_BS])
+    here, *here_B = (float(np.interp(np.log(arm.n_labels), np.log(sizes_S), c)) for c in curves_BS)
+    # A queue has its luck too, and is credited with a saving only beyond what one random order
+    # of as many labels could have had: the variance of one head, of which the arm averages many.
+    luck_of_one = arm.variance * n / arm.n_labels
     return Saving(
         arm.n_labels,
         arm.accuracy,
         *(float(each) if np.isfinite(each) else None for each in (value, low, high)),
-        float(excess_SH[same].mean() / max(gap_BS[:, same].std(), 1e-9)),
+        here / max(float(np.var(here_B) + luck_of_one) ** 0.5, 1e-9),
     )
 
 

@@ -21,7 +21,10 @@ STABLE = 0.99  # kappa of consecutive models; Bloodgood and Vijay-Shanker's
 FEW_LABELS = 10  # below, a class is named as lacking
 LOW_RECALL = 0.5  # a class whose recall is surely below is lacking labels too
 SMALL_HOLDOUT = 50  # below, an accuracy is known to 14 points at best; nothing is advised
-LEAST_POINTS = 4  # on a curve, to fit three parameters to
+LAST_PART = 8  # the law is fitted to sizes from an eighth of the labels on: how a curve begins
+# says little of how it ends, and bends the law
+LEAST_POINTS = 4  # to fit three parameters to
+LUCK = 12  # the accuracy of a head on n labels varies as that of 12 n coins; see docs/appraisal.md
 DRAWS = 500
 # Exponents of the power law: from nearly a logarithm to twice the rate of a parametric model.
 _EXPONENTS_E = np.linspace(0.1, 2.0, 20)
@@ -51,33 +54,35 @@ def gain_of_next(
 ) -> Bounded | None:
     """Estimate what the next `more` labels add to accuracy, by an inverse power law.
 
-    accuracy(n) = a - b n^-c with a <= 1 and b >= 0, fitted to the curve with weights 1 / variance;
-    c from a grid. Bounds from a bootstrap over the holdout images. The law is an assumption, and
-    that it fails is not in the bounds. None with fewer than four sizes or without images.
+    accuracy(n) = a - b n^-c with a <= 1 and b >= 0, fitted to the last of the curve with weights
+    1 / variance; c from a grid. Bounds from a bootstrap over the holdout images; each head on the
+    way, and the two of the gain, are given the luck that heads have. None where the last of the
+    curve has fewer than four sizes, or without images.
     """
-    n = right_SH.shape[1]
-    if len(sizes_S) < LEAST_POINTS or n == 0:
+    n, last = right_SH.shape[1], sizes_S * LAST_PART >= sizes_S.max(initial=0)
+    if last.sum() < LEAST_POINTS or n == 0:
         return None
+    right_SH, sizes_S = right_SH[last], sizes_S[last]
     weights_BH = rng.multinomial(n, np.full(n, 1 / n), draws) / n
     curve_S = right_SH.mean(axis=1)
-    curves_BS = np.concatenate([curve_S[None], weights_BH @ right_SH.T])
-    gains_B = _power_law_gain(sizes_S, curves_BS, curve_S, n, more)
-    low, high = np.quantile(gains_B[1:], (0.025, 0.975))
-    value = float(gains_B[0])
-    return Bounded(value, min(float(low), value), max(float(high), value), n)
+    variance_S = (curve_S * n + 1) * (n - curve_S * n + 1) / (n + 2) ** 2  # none is 0
+    luck_S = np.sqrt(variance_S / (LUCK * sizes_S))
+    curves_BS = weights_BH @ right_SH.T + luck_S * rng.normal(size=(draws, len(sizes_S)))
+    all_BS = np.concatenate([curve_S[None], curves_BS])
+    value, *gains_B = _power_law_gain(sizes_S, all_BS, 1.0 / variance_S, more).tolist()
+    told_B = np.array(gains_B) + 2**0.5 * luck_S[-1] * rng.normal(size=draws)
+    low, high = np.quantile(told_B, (0.025, 0.975)).tolist()
+    return Bounded(value, min(low, value), max(high, value), n)
 
 
 def _power_law_gain(
     sizes_S: NDArray[np.int64],
     curves_BS: NDArray[np.float64],
-    centre_S: NDArray[np.float64],
-    n: int,
+    weight_S: NDArray[np.float64],
     more: int,
 ) -> NDArray[np.float64]:
     """Fit each curve for each exponent by weighted least squares; the best one's gain: (B)."""
-    smoothed_S = (centre_S * n + 1) / (n + 2)  # so that no size has variance 0
-    weight_S = 1.0 / (smoothed_S * (1 - smoothed_S))
-    weight_S /= weight_S.sum()
+    weight_S = weight_S / weight_S.sum()
     last = float(sizes_S[-1])
     best_B = np.full(len(curves_BS), np.inf)
     gain_B = np.zeros(len(curves_BS))

@@ -32,6 +32,8 @@ class Plan:
     fetch_workers: int
     batch_size: int
     image_max_pixels: int
+    similar_share: float = 0.0  # of the queue, for what looks like labeled ones of these classes
+    rare_classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,22 @@ def test_the_file_has_facts_and_findings(loop: Loop) -> None:
     assert 0 <= made["movement"][0]["kept"] <= 1
 
 
+def test_every_finding_is_there_and_can_be_kept_as_json(loop: Loop) -> None:
+    made = appraise_project(bench(loop), loop.now())
+    assert last_appraisal(loop.folder / "project") == json.loads(json.dumps(made))
+    assert set(made) == {
+        *("made_at", "round_id", "model_version", "model", "classes", "counts", "accuracy"),
+        *("curve", "labels_saved", "calibration", "confusion", "per_class", "suspects"),
+        *("disagreements", "second_opinions", "advice", "map", "movement", "queue_preview"),
+        "unreadable",
+    }
+    assert made["accuracy"]["n"] == made["counts"]["held_out"]
+    audit = set(loop.trainer.last_results(1).audit_ids_A.tolist())
+    unsure = {point["task"]: point["uncertainty"] for point in made["map"]["points"]}
+    assert len(unsure) == 60
+    assert all(unsure[task_id] is None for task_id in audit)
+
+
 def test_the_preview_is_what_annotators_get_with_its_nearest_label(loop: Loop) -> None:
     put_another_first(loop)
     shown = appraise_project(bench(loop), loop.now(), said_nothing)["queue_preview"]

@@ -1,32 +1,40 @@
-"""Confident learning: a label is suspected where the model is surer of another class than usual."""
+"""A label is suspected where the model gives it less than an error would."""
 
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
-from ml_backend.appraisal.suspects import find_suspects
-
-
-def test_the_thresholds_are_each_classs_own_mean() -> None:
-    """Class 0 has 0.9, 0.7 and 0.2 of itself: 0.6. Class 1 has 0.8 and 0.4: 0.6."""
-    probs_LC = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.2, 0.8], [0.6, 0.4]])
-    labels_L = np.array([0, 0, 0, 1, 1])
-    found = find_suspects(probs_LC, labels_L)
-    assert [each.row for each in found] == [2, 4]
-    worst = found[0]
-    assert (worst.suggested, worst.probability, worst.self_confidence) == (1, 0.8, 0.2)
-    assert np.isclose(worst.score, (1 + 0.2 - 0.8) / 2)
+from ml_backend.appraisal.suspects import SUSPECTED, find_suspects, wrong_probability
 
 
-def test_a_class_that_the_model_is_never_sure_of_is_not_accused() -> None:
-    """The label is not the likeliest class, but that one is no likelier than its threshold."""
-    probs_LC = np.array([[0.95, 0.05], [0.6, 0.4], [0.6, 0.4]])
-    assert find_suspects(probs_LC, np.array([0, 1, 1])) == []
+def test_the_probability_of_an_error_is_bayes() -> None:
+    """Two classes; 19 labels that are sure to be right and one that is sure to be wrong.
+
+    One in twenty is wrong, so at 0.05 itself it is as likely wrong as 0.0475 to 0.0475.
+    """
+    own_L = np.array([1.0] * 19 + [0.0])
+    assert wrong_probability(own_L, 2)[-1] == pytest.approx(1.0)
+    assert wrong_probability(own_L, 2)[:-1] == pytest.approx(np.zeros(19))
+    even_L = np.concatenate([np.tile(own_L, 500), [0.05]])
+    assert wrong_probability(even_L, 2)[-1] == pytest.approx(0.5, abs=0.01)
 
 
-def test_a_class_without_labels_is_never_suggested() -> None:
-    probs_LC = np.array([[0.1, 0.0, 0.9], [0.9, 0.1, 0.0], [0.1, 0.9, 0.0]])
-    assert all(each.suggested != 2 for each in find_suspects(probs_LC, np.array([0, 0, 1])))
+def test_what_the_model_is_merely_unsure_of_is_not_accused() -> None:
+    """The likeliest class is another one in each, and no label is hard to explain."""
+    probs_LC = np.tile([[0.5, 0.3, 0.2]], (40, 1))
+    assert find_suspects(probs_LC, np.full(40, 1)) == []
+
+
+def test_suspects_come_worst_first_with_the_likeliest_other_class() -> None:
+    probs_LC = np.tile([[0.98, 0.01, 0.01]], (60, 1))
+    probs_LC[7] = [0.001, 0.009, 0.99]
+    probs_LC[9] = [0.0001, 0.9899, 0.01]
+    found = find_suspects(probs_LC, np.zeros(60, np.int64))
+    assert [(each.row, each.suggested) for each in found] == [(9, 1), (7, 2)]
+    assert found[1].probability == pytest.approx(0.99)
+    assert found[1].self_confidence == pytest.approx(0.001)
+    assert found[0].wrong > found[1].wrong >= SUSPECTED
 
 
 def test_no_labels_no_suspects() -> None:
