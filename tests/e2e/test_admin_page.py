@@ -141,7 +141,7 @@ def test_the_page_shows_what_the_labels_were_worth(
     expect(tile).to_contain_text(f"on {accuracy['n']} labels that the model never saw")
     curve = page.locator("#curve img")
     curve.scroll_into_view_if_needed()
-    expect(curve).to_have_js_property("complete", True)  # noqa: FBT003 - playwright's own
+    expect(curve).to_have_js_property("complete", True)
     assert curve.evaluate("image => image.naturalWidth") > 100
     shots = page.locator("#queue .shot img")
     assert shots.count() == len(made["queue_preview"])
