@@ -28,6 +28,8 @@ from scripts.commands.shell import (
 if TYPE_CHECKING:
     from ml_backend.settings import Settings
 
+GIVE_UP_AFTER = 3  # pictures in a row that cannot be had, each after seconds of waiting
+
 
 @click.command()
 @project_option
@@ -89,19 +91,25 @@ def _pictures(
     thumbnail = page_wiring.thumbnail_of(settings, wiring.open_store(settings))
     found: dict[int, bytes] = {}
     missing: dict[int, str] = {}
+    in_a_row = 0
     with progress_bars() as on_progress:
-        for done, task_id in enumerate(_counted(task_ids, on_progress), 1):
+        for task_id in _counted(task_ids, on_progress):
             try:
                 found[task_id] = thumbnail(project_id, task_id)
+                in_a_row = 0
             except (ImageUnreadable, LookupError) as error:
                 missing[task_id] = str(error)
+                in_a_row += 1
             except (LabelStudioError, ConfigurationError, Busy) as error:
-                left = len(task_ids) - done + 1
-                return found, [f"{left} pictures are missing, for Label Studio was asked: {error}"]
-    if not missing:
+                missing[task_id] = str(error)
+                in_a_row = GIVE_UP_AFTER
+            if in_a_row >= GIVE_UP_AFTER:
+                break
+    lacking = len(task_ids) - len(found)
+    if not lacking:
         return found, []
     task_id, why = next(iter(missing.items()))
-    return found, [f"{len(missing)} pictures are missing; task {task_id}: {why}"]
+    return found, [f"{lacking} of {len(task_ids)} pictures are missing; task {task_id}: {why}"]
 
 
 def _counted(task_ids: list[int], on_progress: Callable[[str, int, int], None]) -> Iterable[int]:
