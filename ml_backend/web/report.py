@@ -56,8 +56,9 @@ def render_report(
     charts, found = Charts(), appraisal_facts(appraisal)
 
     def picture(task_id: int) -> str | None:
-        data = pictures.get(task_id)
-        return data and f"data:image/jpeg;base64,{b64encode(data).decode()}"
+        if task_id not in pictures:
+            return None
+        return f"data:image/jpeg;base64,{b64encode(pictures[task_id]).decode()}"
 
     def chart(name: str, _says: str) -> Markup:
         assert appraisal is not None
