@@ -32,7 +32,7 @@ expect.set_options(timeout=60_000)  # the first chart of a process loads matplot
 USER, PASSWORD = "admin", "the admin's own password"
 TASKS, LABELED, WRONG = 120, 70, 3
 WAIT_S = 240.0  # for what the trainer does beside other work
-RECIPE = {"trained": "all", "epochs": 1, "batch_size": 16, "augment": "none", "patience": 0}
+RECIPE = {"trained": "head", "epochs": 1, "batch_size": 16, "augment": "none", "patience": 0}
 VIEWS = ("", "suspects", "models", "setup")
 
 
