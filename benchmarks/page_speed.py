@@ -173,7 +173,8 @@ def main() -> None:
         fill(Path(folder), chosen.tasks, chosen.labeled, datetime.now(UTC))
         with serving(Path(folder)) as url:
             views = measure(url, chosen.times)
-    machine = f"{os.cpu_count()} cores of {platform.machine()}, SQLite"
+    load = os.getloadavg()[0]
+    machine = f"{os.cpu_count()} cores of {platform.machine()}, SQLite, load average {load:.1f}"
     result = {**vars(chosen), "machine": machine, "views": views}
     result.pop("docs")
     print(table(result))

@@ -19,7 +19,7 @@ from ml_backend.web.services import WebServices
 
 MOST_AT_ONCE = 200  # tasks that one press of a button puts to the front
 LONGEST_ID = 2**63 - 1
-A_WEEK_S = 7 * 24 * 3600
+A_DAY_S = 24 * 3600
 NO_PICTURE = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 160 120" role="img">'
     '<title>no picture</title><path fill="#8a93a5" fill-opacity=".18" d="M0 0h160v120H0z"/>'
@@ -166,7 +166,7 @@ def _add_pictures(pages: Blueprint, services: WebServices, charts: Charts) -> No
 
 
 def _kept(answer: Response) -> Response:
-    answer.headers["Cache-Control"] = f"private, max-age={A_WEEK_S}"
+    answer.headers["Cache-Control"] = f"private, max-age={A_DAY_S}"
     return answer
 
 

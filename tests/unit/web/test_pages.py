@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,16 @@ def test_a_fine_tune_is_asked_for_shown_and_cancelled(tmp_path: Path) -> None:
     assert "training , epoch 2 of 9, about 3 minutes to go" in work.text
     press(client, "/ui/projects/7/models", "/ui/projects/7/fine-tune", do="cancel")
     assert built.store.fine_tune(asked.fine_tune_id).cancel
+
+
+def test_a_job_at_work_says_how_far_it_is_and_how_long_it_takes(tmp_path: Path) -> None:
+    built = with_pages(tmp_path)
+    number = built.store.ask_job(7, "promote", {"model": "0002"}, NOW)
+    built.store.start_job(number, "me", 60, NOW - timedelta(minutes=1))
+    progress = {"doing": "embedding images", "done": 25, "of": 100}
+    built.store.renew_job(number, "me", 60, NOW, progress)
+    work = Reader(signed_in(built).get("/ui/projects/7/models/work").text)
+    assert "embedding images : 25 of 100, about 3 minutes to go" in work.text
 
 
 def test_history_tells_what_changed_the_queue(tmp_path: Path) -> None:
