@@ -143,7 +143,7 @@ def test_the_page_shows_what_the_labels_were_worth(
     shots = page.locator("#queue .shot img")
     assert shots.count() == len(made["queue_preview"])
     shots.first.scroll_into_view_if_needed()
-    page.wait_for_function("document.querySelector('#queue .shot img').naturalWidth > 0")
+    wait_until(lambda: shots.first.evaluate("image => image.naturalWidth") > 0, "a picture")
     dots = page.locator("svg.map circle")
     assert dots.count() == len(made["map"]["points"])
     dots.first.hover(force=True)
