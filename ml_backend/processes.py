@@ -116,11 +116,11 @@ WORK: dict[str, Callable[[Settings, Store, HeldJob], None]] = {
 
 
 def _appraisal_bench(settings: Settings, store: Store, project_id: int) -> AppraisalBench:
-    from ml_backend.learning.embeddings import EmbeddingCache
+    from ml_backend.learning.embedding_cache import EmbeddingCache
     from ml_backend.steps.evidence import AppraisalBench
 
-    results = wiring.last_results(settings)(project_id)
     project = store.get_project(project_id)
+    results = wiring.results_in_force(settings, project) if project else None
     if results is None or project is None:
         raise ConfigurationError(
             f"project {project_id} has had no round yet: active-labeler sync --project {project_id}"

@@ -285,7 +285,7 @@ def _predict(
 
     def predict(project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         project = _connected(store, project_id, settings)
-        results = _results_in_force(settings, project)
+        results = results_in_force(settings, project)
         embed = partial(embed_image, project_id, results.backbone_key if results else "")
         predictor = Predictor(project, results, embed, settings.prelabel)
         return predictor.predict(tasks)
@@ -293,7 +293,7 @@ def _predict(
     return predict
 
 
-def _results_in_force(settings: Settings, project: ConnectedProject) -> RoundResults | None:
+def results_in_force(settings: Settings, project: ConnectedProject) -> RoundResults | None:
     """Load the results of the version that orders the queue, once a version."""
     saved = find_version(
         results_folder(settings, project.project_id), project.current_version or ""

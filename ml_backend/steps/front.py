@@ -59,6 +59,8 @@ def put_first(
 
     order_N are rows of ids_N, and `reasons` belong to the first of them.
     """
+    if not front:
+        return order_N, tuple(reasons)
     told = {each.task_id: reason_of(each) for each in front}
     rows = {int(ids_N[row]): int(row) for row in np.flatnonzero(np.isin(ids_N, list(told)))}
     ahead = {rows[task_id]: why for task_id, why in told.items() if task_id in rows}

@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from ml_backend.steps.holdout import Holdout
+from ml_backend.wiring import utc_now
 from scripts.local_label_studio import create_project, signed_in, upload_images
 from tests.e2e.stack import (
     ANNOTATORS,
@@ -123,6 +124,38 @@ def unlabeled(project: Stack) -> list[int]:
     holdout = Holdout(connected.audit_share, project.project_id)
     names = dict(zip(mirror.task_ids.tolist(), mirror.content_hashes, strict=True))
     return [each for each in settle(project).served() if not holdout.has(str(names[each]))]
+
+
+def test_the_trainer_appraises_new_labels_by_itself_when_people_pause(
+    project: Stack, people: tuple[Person, Person]
+) -> None:
+    def appraised() -> bool:
+        (standing,) = project.about("status")["projects"]
+        found = standing["appraisal"]
+        return found is not None and found["counts"]["labeled"] == 10
+
+    wait_until(appraised, "ten labels appraised", 180)
+    told = project.about("appraise")
+    truth = settle(project)
+    assert told["model_version"] == truth.version
+    assert [each["task"] for each in told["queue_preview"]] == truth.served()[:24]
+    assert told["counts"]["trained_on"] + told["counts"]["held_out"] == 10
+    assert told["advice"]["sentence"]
+    with project.store() as store:
+        jobs = store.jobs(project.project_id, kind="appraise")
+    assert {job.state for job in jobs} <= {"done", "waiting", "running"}
+
+
+def test_a_job_is_done_by_a_process_of_the_trainers(project: Stack) -> None:
+    with project.store() as store:
+        asked = store.ask_job(project.project_id, "promote", {"model": "pretrained"}, utc_now())
+        wait_until(lambda: not store.job(asked).is_open, "the job is done", 180)
+        assert (store.job(asked).state, store.job(asked).error) == ("done", None)
+        bad = store.ask_job(project.project_id, "promote", {"model": "0009-no-such"}, utc_now())
+        wait_until(lambda: not store.job(bad).is_open, "the job failed", 180)
+        assert store.job(bad).state == "failed"
+        assert "0009-no-such" in str(store.job(bad).error)
+    settle(project)
 
 
 def test_a_wrong_label_goes_to_another_annotator_first_and_closes_when_answered(

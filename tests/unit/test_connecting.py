@@ -134,6 +134,21 @@ def test_detach_leaves_what_it_found_and_other_peoples_predictions(tmp_path: Pat
     assert loop.store.projects() == []
 
 
+def test_detach_closes_tasks_that_were_opened_for_a_second_opinion(tmp_path: Path) -> None:
+    loop = Loop(tmp_path)
+    wanted, withdrawn, *_ = loop.server.add_tasks(12)
+    for task_id in (wanted, withdrawn):
+        loop.label(task_id)
+    loop.ask()
+    loop.run()
+    loop.store.ask_front(loop.project_id, [wanted, withdrawn], "suspects", loop.now())
+    loop.run()
+    loop.store.drop_fronts(loop.project_id, [withdrawn])
+    assert loop.server.overlaps == {wanted: 2, withdrawn: 2}
+    detach(surroundings_of(loop), loop.store.get_project(loop.project_id))
+    assert loop.server.overlaps == {wanted: 1, withdrawn: 1}
+
+
 def surroundings_of(loop: Loop) -> Surroundings:
     return Surroundings(
         label_studio_url="http://fake",
