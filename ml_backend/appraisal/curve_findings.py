@@ -21,7 +21,7 @@ from ml_backend.learning.evaluation import proportion
 
 POINTS = 12  # on the queue's curve, and as many where the two are compared
 RANDOM_POINTS = 5
-RANDOM_HEADS, COMPARED_HEADS = 10, 40  # the latter where the saving is measured
+RANDOM_HEADS, COMPARED_HEADS = 10, 20  # the latter where the saving is measured
 LEAST_HOLDOUT = 10  # labels; a curve measured on fewer shows nothing but chance
 FARTHEST = 4  # times the random labels: where the queue's curve is looked for them
 SEEN = (

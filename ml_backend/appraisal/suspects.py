@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SUSPECTED = 0.1  # probability of being wrong from which a label is named; see docs/appraisal.md
-LEAST_WRONG, MOST_WRONG = 0.002, 0.5  # bounds of the share of wrong labels
+LEAST_WRONG, MOST_WRONG = 0.002, 0.2  # bounds of the share of wrong labels
 STEPS = 50
 
 

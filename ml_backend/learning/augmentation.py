@@ -1,8 +1,8 @@
 """How a picture is shown a little differently each epoch.
 
-Works on whole batches, on whatever device trains: one resampling and one product of matrices a
-picture, whatever is switched on. What happens to a picture follows from (seed, epoch, row) alone:
-not from the batch it is in, the process that shows it, or what ran before.
+Works on whole batches, on the device that trains: one resampling and at most one product of
+matrices a picture, whatever is switched on. What happens to a picture follows from (seed, epoch,
+row) alone: not from the batch it is in, the process that shows it, or what ran before.
 """
 
 from __future__ import annotations
@@ -67,15 +67,12 @@ def shown(
     ranges = KINDS[kind]
     if ranges == KINDS["none"]:
         return centred(pixels_BSS3, preprocessing)
-    draws = torch.from_numpy(draws_BK).to(pixels_BSS3.device)
-    cut = F.grid_sample(
-        pixels_BSS3.permute(0, 3, 1, 2).float(),
-        _grid(_placements(draws, ranges), preprocessing.crop_px),
-        padding_mode="border",  # never beyond a rounding
-        align_corners=False,
-    )
+    views_B6 = _views(draws_BK, ranges, pixels_BSS3.shape[1])
+    cut_out = _cut_by_bytes if pixels_BSS3.device.type == "cpu" else _cut_by_grid
+    cut = cut_out(pixels_BSS3.permute(0, 3, 1, 2), views_B6, preprocessing.crop_px)
     if ranges.colour:
-        cut = _recoloured(cut, draws[:, 5:8], ranges.colour)
+        draws_B3 = torch.from_numpy(draws_BK[:, 5:8]).to(cut.device)
+        cut = _recoloured(cut.float(), draws_B3, ranges.colour)
     return normalised(cut, preprocessing)
 
 
@@ -92,27 +89,66 @@ def normalised(pixels_BCHW: Tensor, preprocessing: Preprocessing) -> Tensor:
 
     The same as `Preprocessing.normalise` but for the last bits of a float.
     """
-    std = torch.tensor(preprocessing.std, device=pixels_BCHW.device).view(-1, 1, 1)
-    mean = torch.tensor(preprocessing.mean, device=pixels_BCHW.device).view(-1, 1, 1)
-    inputs = pixels_BCHW.float()  # in place from here: new memory costs as much as the arithmetic
-    torch.addcmul(-mean / std, inputs, 1 / (255 * std), out=inputs)
-    return inputs.contiguous(memory_format=torch.channels_last)
+    width = pixels_BCHW.shape[3]
+    std = torch.tensor(preprocessing.std, device=pixels_BCHW.device).repeat(width)
+    mean = torch.tensor(preprocessing.mean, device=pixels_BCHW.device).repeat(width)
+    inputs = pixels_BCHW.to(torch.float32, memory_format=torch.channels_last)
+    # Whole rows at once: three colours are too few numbers for a processor's wide instructions.
+    # In place: new memory costs as much as the arithmetic.
+    rows_BHR = inputs.permute(0, 2, 3, 1).flatten(2)
+    torch.addcmul(-mean / std, rows_BHR, 1 / (255 * std), out=rows_BHR)
+    return inputs
 
 
-def _placements(draws: Tensor, ranges: Ranges) -> Tensor:
-    """Say where in the stored square (-1..1) each crop lies: (B, 2, 3), for affine_grid."""
-    area = ranges.min_area + (1 - ranges.min_area) * draws[:, 0]
-    stretch = ranges.aspect ** (draws[:, 1] - 0.5)
-    width = (area.sqrt() * stretch).clamp(max=1.0)
-    height = (area.sqrt() / stretch).clamp(max=1.0)
-    centre_x = (2 * draws[:, 2] - 1) * (1 - width)
-    centre_y = (2 * draws[:, 3] - 1) * (1 - height)
-    mirrored = draws[:, 4] * 2
-    sign = torch.where(mirrored < 1, -1.0, 1.0) if ranges.flip else torch.ones_like(width)
-    quarter = (mirrored % 1 * 4).floor() if ranges.turns else torch.zeros_like(width)
-    cos, sin = torch.cos(quarter * torch.pi / 2), torch.sin(quarter * torch.pi / 2)
-    across = torch.stack([width * cos.round() * sign, -width * sin.round(), centre_x], dim=1)
-    down = torch.stack([height * sin.round() * sign, height * cos.round(), centre_y], dim=1)
+def _views(draws_BK: NDArray[np.float32], ranges: Ranges, side_px: int) -> NDArray[np.int64]:
+    """Say what is shown of each square: left, top, width, height (px), mirrored, quarter turns.
+
+    (B, 6). Mirrored comes before turned, which goes against the clock.
+    """
+    draws = draws_BK.astype(np.float64)
+    area_B1 = ranges.min_area + (1 - ranges.min_area) * draws[:, 0:1]
+    stretch_B2 = ranges.aspect ** ((draws[:, 1:2] - 0.5) * [1, -1])
+    sides_B2 = np.rint(np.minimum(np.sqrt(area_B1) * stretch_B2, 1) * side_px)
+    starts_B2 = np.floor(draws[:, 2:4] * (side_px - sides_B2 + 1))
+    mirrored = draws[:, 4:5] * 2
+    flips_B1 = (mirrored < 1) * ranges.flip
+    turns_B1 = np.floor(mirrored % 1 * 4) * ranges.turns
+    return np.hstack([starts_B2, sides_B2, flips_B1, turns_B1]).astype(np.int64)
+
+
+def _cut_by_bytes(pixels_B3SS: Tensor, views_B6: NDArray[np.int64], crop_px: int) -> Tensor:
+    """Resample picture by picture, uint8 (B, 3, P, P): on a CPU thrice as fast as by grid."""
+    cuts = []
+    for picture, view in zip(pixels_B3SS.split(1), views_B6.tolist(), strict=True):
+        left, top, width, height, mirrored, turns = view
+        cut = picture[:, :, top : top + height, left : left + width]
+        cut = F.interpolate(cut, (crop_px, crop_px), mode="bilinear", align_corners=False)
+        cut = cut.flip(3) if mirrored else cut
+        cuts.append(cut.rot90(turns, (2, 3)) if turns else cut)
+    return torch.cat(cuts)
+
+
+def _cut_by_grid(pixels_B3SS: Tensor, views_B6: NDArray[np.int64], crop_px: int) -> Tensor:
+    """Resample all pictures in a few calls, float (B, 3, P, P): a GPU waits for calls, not sums."""
+    side_px = pixels_B3SS.shape[3]
+    placements_B23 = _placements(views_B6, side_px).to(pixels_B3SS.device)
+    return F.grid_sample(
+        pixels_B3SS.float(),
+        _grid(placements_B23, crop_px),
+        padding_mode="border",
+        align_corners=False,
+    )
+
+
+def _placements(views_B6: NDArray[np.int64], side_px: int) -> Tensor:
+    """Say where in the stored square (-1..1) each view lies: (B, 2, 3), for affine_grid."""
+    left, top, width, height, mirrored, turns = torch.from_numpy(views_B6).float().T
+    sign, angle = 1 - 2 * mirrored, turns * torch.pi / 2
+    cos, sin = angle.cos().round(), angle.sin().round()
+    width, height = width / side_px, height / side_px
+    centre_x, centre_y = 2 * left / side_px + width - 1, 2 * top / side_px + height - 1
+    across = torch.stack([width * cos * sign, -width * sin * sign, centre_x], dim=1)
+    down = torch.stack([height * sin, height * cos, centre_y], dim=1)
     return torch.stack([across, down], dim=1)
 
 

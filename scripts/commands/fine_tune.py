@@ -94,8 +94,10 @@ def fine_tune(
 def _work(shell: Shell, store: Store, fine_tune_id: int) -> None:
     """Do what the trainer asked for: at low priority, and ended by SIGTERM between two batches."""
     from ml_backend import processes
+    from ml_backend.learning.memory import keep_freed_memory
 
     os.nice(10)  # rounds and the annotators' server come first
+    keep_freed_memory()
     try:
         with stopped_by_signals() as stopping:
             processes.run_fine_tune(shell.settings, store, fine_tune_id, stopping)
@@ -106,7 +108,9 @@ def _work(shell: Shell, store: Store, fine_tune_id: int) -> None:
 def _train_here(shell: Shell, store: Store, project_id: int) -> FineTuneRecord | None:
     """Train in this process; under torchrun all of its processes do, and rank 0 reports."""
     from ml_backend import processes, wiring
+    from ml_backend.learning.memory import keep_freed_memory
 
+    keep_freed_memory()
     with stopped_by_signals() as stopping, _torchrun(shell) as process:
         if process is not None and not process.writes:
             processes.follow_fine_tune(shell.settings, store, process, stopping)

@@ -25,12 +25,23 @@ def blobs(n: int, seed: int, noise: float = 1.0) -> tuple[NDArray[np.float32], N
 
 
 def evidence(
-    *, queue: int = 120, holdout: int = 80, pool: int = 200, seed: int = 0, **changes: Any
+    *,
+    queue: int = 120,
+    holdout: int = 80,
+    pool: int = 200,
+    noise: float = 1.0,
+    wrong: int = 0,
+    **changes: Any,
 ) -> Evidence:
-    """Return a project with its head; tasks are numbered from 1, 1001 and 5001."""
-    embeddings_MD, labels_M = blobs(queue, seed)
-    holdout_HD, holdout_labels_H = blobs(holdout, seed + 1)
-    pool_ND, _ = blobs(pool, seed + 2)
+    """Return a project with its head; tasks are numbered from 1, 1001 and 5001.
+
+    The first `wrong` labels of queue and holdout are each the class behind the true one.
+    """
+    embeddings_MD, labels_M = blobs(queue, seed=0, noise=noise)
+    holdout_HD, holdout_labels_H = blobs(holdout, seed=1, noise=noise)
+    pool_ND, _ = blobs(pool, seed=2, noise=noise)
+    for labels in (labels_M, holdout_labels_H):
+        labels[:wrong] = (labels[:wrong] + 1) % len(CLASSES)
     head = fit_head(embeddings_MD, labels_M, len(CLASSES))
     probs_NC = None if head is None else head.probs(pool_ND)
     pool_ids_N = np.arange(5001, 5001 + pool)

@@ -11,7 +11,7 @@ import pytest
 
 from ml_backend.appraisal.appraising import appraise
 from ml_backend.appraisal.evidence import Evidence, Opinion
-from tests.unit.appraisal.projects import CLASSES, blobs, evidence
+from tests.unit.appraisal.projects import CLASSES, evidence
 
 KEYS = {
     "accuracy",
@@ -34,6 +34,7 @@ def test_a_whole_project_has_everything() -> None:
     assert found["accuracy"]["low"] < found["accuracy"]["value"] < found["accuracy"]["high"]
     assert found["curve"]["queue"][-1]["labels"] == 120
     assert found["curve"]["random"][-1]["labels"] == 40
+    assert found["labels_saved"]["random_labels"] == 20
     assert np.sum(found["confusion"]) == 80
     assert sum(each["labels"] for each in found["per_class"]) == 120
     assert sum(each["pool_predicted"] for each in found["per_class"]) == 200
@@ -60,18 +61,7 @@ def test_it_is_json_and_the_same_for_the_same_evidence() -> None:
 
 def test_a_planted_error_is_suspected_in_the_queue_and_in_the_holdout() -> None:
     """Task 1 was trained on, task 1001 was not."""
-    embeddings_MD, labels_M = blobs(120, seed=0, noise=0.3)
-    holdout_HD, holdout_labels_H = blobs(80, seed=1, noise=0.3)
-    labels_M[0] = (labels_M[0] + 1) % 3
-    holdout_labels_H[0] = (holdout_labels_H[0] + 1) % 3
-    found = appraise(
-        evidence(
-            labels_M=labels_M,
-            embeddings_MD=embeddings_MD,
-            holdout_labels_H=holdout_labels_H,
-            holdout_embeddings_HD=holdout_HD,
-        )
-    )
+    found = appraise(evidence(noise=0.3, wrong=1))
     assert {each["task"] for each in found["suspects"][:2]} == {1, 1001}
     assert found["suspects"][0]["label"] in found["suspects"][0]["sentence"]
 

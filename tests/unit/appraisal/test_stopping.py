@@ -16,7 +16,7 @@ def curve(*shares: float, n: int = 1000) -> np.ndarray:
 
 
 def test_the_gain_of_an_exact_power_law_is_found() -> None:
-    sizes_S = np.array([10, 25, 50, 100, 200, 400])
+    sizes_S = np.array([10, 50, 100, 200, 300, 400])
     shares = 0.95 - 1.5 * sizes_S**-0.5
     gain = gain_of_next(sizes_S, curve(*shares, n=20_000), rng=np.random.default_rng(0))
     assert gain is not None
@@ -26,7 +26,7 @@ def test_the_gain_of_an_exact_power_law_is_found() -> None:
 
 def test_a_curve_that_has_ended_promises_nothing_and_one_that_falls_no_loss() -> None:
     rng = np.random.default_rng(0)
-    sizes_S = np.array([10, 50, 100, 500])
+    sizes_S = np.array([100, 200, 300, 400])
     flat = gain_of_next(sizes_S, curve(0.9, 0.9, 0.9, 0.9), rng=rng)
     falling = gain_of_next(sizes_S, curve(0.9, 0.8, 0.7, 0.6), rng=rng)
     assert flat is not None
@@ -35,9 +35,11 @@ def test_a_curve_that_has_ended_promises_nothing_and_one_that_falls_no_loss() ->
     assert falling.value == 0
 
 
-def test_three_points_are_no_curve() -> None:
-    sizes_S = np.array([10, 20, 30])
-    assert gain_of_next(sizes_S, curve(0.1, 0.2, 0.3), rng=np.random.default_rng(0)) is None
+def test_three_points_are_no_curve_and_how_it_began_does_not_count() -> None:
+    sizes_S = np.array([10, 20, 300, 400, 500])
+    assert (
+        gain_of_next(sizes_S, curve(0.1, 0.2, 0.3, 0.3, 0.3), rng=np.random.default_rng(0)) is None
+    )
 
 
 def test_stability_is_kappa() -> None:

@@ -21,9 +21,9 @@ def test_the_probability_of_an_error_is_bayes() -> None:
 
 
 def test_what_the_model_is_merely_unsure_of_is_not_accused() -> None:
-    """The likeliest class is another one in each, and no label is hard to explain."""
-    probs_LC = np.tile([[0.5, 0.3, 0.2]], (40, 1))
-    assert find_suspects(probs_LC, np.full(40, 1)) == []
+    """Of labels at 0.4 as many are right as the model says."""
+    probs_LC = np.tile([[0.6, 0.4]], (40, 1))
+    assert find_suspects(probs_LC, np.repeat([0, 1], [24, 16])) == []
 
 
 def test_suspects_come_worst_first_with_the_likeliest_other_class() -> None:

@@ -7,7 +7,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from ml_backend.learning.augmentation import KINDS, centred, draw, shown
+from ml_backend.learning.augmentation import (
+    KINDS,
+    _cut_by_bytes,
+    _cut_by_grid,
+    _views,
+    centred,
+    draw,
+    shown,
+)
 from ml_backend.learning.backbones import Preprocessing
 from ml_backend.learning.recipe import Augment
 
@@ -91,3 +99,31 @@ def test_contrast_turns_around_the_pictures_own_gray() -> None:
     uncoloured = shown(pixels, same_crop, "photo", PLAIN)
     means = [torch.einsum("bchw,c->b", out, gray) / 256 for out in (uncoloured, changed)]
     assert torch.allclose(*means, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_view_lies_inside_its_square(kind: Augment) -> None:
+    draws = draw(0, 1, np.arange(2000))
+    draws[0], draws[1] = 0, 1 - 2**-24  # as far as draws go
+    left, top, width, height, mirrored, turns = _views(draws, KINDS[kind], 20).T
+    assert min(left.min(), top.min()) == 0
+    assert (left + width).max() == (top + height).max() == 20
+    assert (width * height).min() >= (KINDS[kind].min_area - 0.06) * 20**2
+    assert set(mirrored) == ({0, 1} if KINDS[kind].flip else {0})
+    assert set(turns) == ({0, 1, 2, 3} if KINDS[kind].turns else {0})
+
+
+@pytest.mark.parametrize("kind", ["light", "photo", "overhead"])
+def test_a_cpu_cuts_out_what_a_gpu_does(kind: Augment) -> None:
+    pixels_B3SS = pictures(100).permute(0, 3, 1, 2)
+    views = _views(draw(0, 1, np.arange(100)), KINDS[kind], 20)
+    by_bytes, by_grid = (cut(pixels_B3SS, views, 16) for cut in (_cut_by_bytes, _cut_by_grid))
+    # By a level of rounding; at its edge the grid looks at neighbours outside the view.
+    inside = (slice(None), slice(None), slice(2, -2), slice(2, -2))
+    assert (by_bytes.float() - by_grid)[inside].abs().max() < 1.5
+
+
+def test_a_picture_is_mirrored_and_then_turned_against_the_clock() -> None:
+    pixels_B3SS = pictures(1, side=4).permute(0, 3, 1, 2)
+    seen = _cut_by_bytes(pixels_B3SS, np.array([[0, 0, 4, 4, 1, 1]]), 4)
+    assert torch.equal(seen, pixels_B3SS.flip(3).rot90(1, (2, 3)))
