@@ -13,7 +13,7 @@
     │   └── PublishMismatch             what was written is not what Label Studio holds
     ├── ImageUnreadable               one image; carries a reason for people; never stops a round
     ├── CorruptFile                   a file of ours that cannot be what was written
-    ├── ExportFailed                  a model cannot be exported, or then answers otherwise
+    ├── ExportFailed                  a model or labels cannot be exported, or read back otherwise
     ├── Cancelled                     somebody asked for the work to stop
     ├── TrainingDiverged              losses that are not numbers, several times in a row
     ├── UnknownModel                  no model version of that name is kept; says which are
@@ -78,7 +78,10 @@ class CorruptFile(ActiveLabelerError):
 
 
 class ExportFailed(ActiveLabelerError):
-    """A model cannot be exported, or its file gives other probabilities than it does itself."""
+    """What was exported is not what was meant.
+
+    A model's file gives other probabilities than the model, or an export's files other labels.
+    """
 
 
 class Cancelled(ActiveLabelerError):

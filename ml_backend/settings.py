@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -201,6 +201,13 @@ class Settings(NetworkSettings):
         description="Allow images from private, loopback and link-local addresses.",
     )
 
+    local_files_root: Path | None = Field(
+        None,
+        validation_alias=AliasChoices("LABEL_STUDIO_LOCAL_FILES_DOCUMENT_ROOT", "local_files_root"),
+        description="Label Studio's folder of local files, where this machine sees it at the same "
+        "path: its images are read from disk, and `import` links to them.",
+    )
+
     @field_validator("image_hosts", "rare_classes", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
@@ -208,7 +215,13 @@ class Settings(NetworkSettings):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
 
-    @field_validator("input_size_px", "input_resize_px", "input_interpolation", mode="before")
+    @field_validator(
+        "input_size_px",
+        "input_resize_px",
+        "input_interpolation",
+        "local_files_root",
+        mode="before",
+    )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
         return None if value == "" else value

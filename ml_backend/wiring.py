@@ -179,6 +179,7 @@ def image_reader(settings: Settings, client: LabelStudioClient) -> ImageReader:
 
     return ImageReader(
         client,
+        settings.local_files_root,
         max_bytes=settings.image_max_bytes,
         timeout_s=settings.image_timeout_s,
         allowed_hosts=settings.image_hosts,

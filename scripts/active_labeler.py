@@ -17,6 +17,7 @@ from ml_backend.errors import ActiveLabelerError, ConfigurationError, LabelStudi
 from scripts.commands import (
     appraisal,
     doctor,
+    export,
     fine_tune,
     front,
     jobs,
@@ -66,7 +67,7 @@ def cli(
     context.obj = Shell.from_flags(config, assignments, flags)
 
 
-GROUPS = (services, projects, queue, front, appraisal, fine_tune, models, doctor, jobs, report)
+GROUPS = (services, projects, queue, front, appraisal, fine_tune, models, export, doctor, jobs, report)
 for command in (command for group in GROUPS for command in group.COMMANDS):
     cli.add_command(command)
 

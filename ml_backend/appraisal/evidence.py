@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +34,8 @@ class Evidence:
 
     map_*_K: a fixed sample of the project, at most 2000 tasks; `map_labels_K` is -1 without label.
     opinions: every usable annotation, also of tasks that their annotators disagree on.
-    previous_predictions: task → class row, of the model before on a fixed sample of the pool.
+    previous_predictions: task → class row, of a model before on a fixed sample of the pool. It
+    should lie some tens of labels back: two models one label apart always agree.
     unseen_M: which of the labeled images the network was not trained on; None: on none of them.
     curve_embeddings_*: of a network that was trained on none of them. Without these nothing can be
     said about curves once the network has seen labels, and suspects are looked for in the rest.
@@ -77,7 +79,7 @@ class Evidence:
 
     def check(self) -> None:
         """Raise ValueError naming the first array that is not as long as its ids, or no class."""
-        parallel = {
+        parallel: dict[str, tuple[NDArray[Any] | None, NDArray[np.int64]]] = {
             "labels_M": (self.labels_M, self.labeled_ids_M),
             "embeddings_MD": (self.embeddings_MD, self.labeled_ids_M),
             "curve_embeddings_MD": (self.curve_embeddings_MD, self.labeled_ids_M),

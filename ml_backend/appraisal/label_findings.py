@@ -39,10 +39,10 @@ def blind(evidence: Evidence) -> Blind | None:
     head = evidence.head
     if head is None:
         return None
-    arrays, rows_M = evidence.curve_arrays(), np.ones(len(evidence.labels_M), bool)
+    arrays = evidence.curve_arrays()
     embeddings_MD = evidence.embeddings_MD if arrays is None else arrays[0]
-    if arrays is None and evidence.unseen_M is not None:
-        rows_M = evidence.unseen_M
+    only_unseen = evidence.unseen_M if arrays is None else None
+    rows_M = np.ones(len(evidence.labels_M), bool) if only_unseen is None else only_unseen
     own = evidence.network_is_blind or arrays is None
     parts = [(evidence.holdout_ids_H, evidence.holdout_labels_H)]
     probs = [head.probs(evidence.holdout_embeddings_HD)]

@@ -63,11 +63,17 @@ def compare(
     # of as many labels could have had: the variance of one head, of which the arm averages many.
     luck_of_one = arm.variance * n / arm.n_labels
     return Saving(
-        arm.n_labels,
-        arm.accuracy,
-        *(float(each) if np.isfinite(each) else None for each in (value, low, high)),
-        here / max(float(np.var(here_B) + luck_of_one) ** 0.5, 1e-9),
+        random_labels=arm.n_labels,
+        accuracy=arm.accuracy,
+        queue_labels=_finite(value),
+        low=_finite(low),
+        high=_finite(high),
+        z=here / max(float(np.var(here_B) + luck_of_one) ** 0.5, 1e-9),
     )
+
+
+def _finite(number: float) -> float | None:
+    return float(number) if np.isfinite(number) else None
 
 
 def reaching(sizes_S: NDArray[np.int64], gap_BS: NDArray[np.float64]) -> NDArray[np.float64]:

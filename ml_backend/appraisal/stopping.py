@@ -96,13 +96,13 @@ def _power_law_gain(
         top_B = mean_B + fall_B * mean_x
         # Above 1 the asymptote is 1, and the fall is fitted alone.
         alone_B = np.maximum((1 - curves_BS) @ (weight_S * x_S) / (weight_S @ x_S**2), 0)
-        fall_B = np.where(top_B > 1, alone_B, fall_B)
-        top_B = np.minimum(top_B, 1.0)
-        error_B = ((curves_BS - top_B[:, None] + fall_B[:, None] * x_S) ** 2) @ weight_S
+        fitted_B = np.where(top_B > 1, alone_B, fall_B)
+        curve_BS = np.minimum(top_B, 1.0)[:, None] - fitted_B[:, None] * x_S
+        error_B = ((curves_BS - curve_BS) ** 2) @ weight_S
         better_B = error_B < best_B
-        best_B = np.where(better_B, error_B, best_B)
+        best_B[better_B] = error_B[better_B]
         gain = last**-exponent - (last + more) ** -exponent
-        gain_B = np.where(better_B, fall_B * gain, gain_B)
+        gain_B[better_B] = fitted_B[better_B] * gain
     return gain_B
 
 

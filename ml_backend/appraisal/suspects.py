@@ -16,7 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-SUSPECTED = 0.1  # probability of being wrong from which a label is named; see docs/appraisal.md
+LEAST_SUSPECTED = (
+    0.05  # probability of being wrong from which a label is named; see docs/appraisal.md
+)
+ABOVE_AVERAGE = 2.0  # and times as likely wrong as labels are on average
 LEAST_WRONG, MOST_WRONG = 0.002, 0.2  # bounds of the share of wrong labels
 STEPS = 50
 
@@ -41,15 +44,17 @@ def find_suspects(
 ) -> list[Suspect]:
     """Return the suspects among L labels, worst first.
 
-    probs_LC: calibrated, of heads that were fitted without the label each; C >= 2.
+    probs_LC: calibrated, of heads that were fitted without the label each. With one class no label
+    can be wrong.
     """
-    if not len(labels_L):
+    if not len(labels_L) or probs_LC.shape[1] < 2:
         return []
     rows_L = np.arange(len(labels_L))
     own_L = probs_LC[rows_L, labels_L].astype(np.float64)
     others_LC = probs_LC.copy()
     others_LC[rows_L, labels_L] = -1.0
-    wrong_L = wrong_probability(own_L, probs_LC.shape[1])
+    wrong_L, share = wrong_probability(own_L, probs_LC.shape[1])
+    threshold = max(LEAST_SUSPECTED, ABOVE_AVERAGE * share)
     worst_first = np.lexsort((rows_L, -wrong_L))
     return [
         Suspect(
@@ -60,19 +65,21 @@ def find_suspects(
             wrong=float(wrong_L[row]),
         )
         for row in worst_first.tolist()
-        if wrong_L[row] >= SUSPECTED
+        if wrong_L[row] >= threshold
     ]
 
 
-def wrong_probability(own_L: NDArray[np.float64], n_classes: int) -> NDArray[np.float64]:
-    """Return how probably each label is wrong (L), by the probability of its class (L).
+def wrong_probability(
+    own_L: NDArray[np.float64], n_classes: int
+) -> tuple[NDArray[np.float64], float]:
+    """Return how probably each label is wrong (L), by that of its class (L); the share.
 
     The share of wrong labels is found by expectation maximisation (Dempster et al. 1977).
     """
-    share = 0.05
+    share, wrong_L = 0.05, np.zeros(len(own_L))
     for _ in range(STEPS):
         by_error_L = share / (n_classes - 1) * (1.0 - own_L)
         total_L = by_error_L + (1.0 - share) * own_L
-        wrong_L = by_error_L / np.maximum(total_L, 1e-300)
+        wrong_L = np.asarray(by_error_L / np.maximum(total_L, 1e-300))
         share = float(np.clip(wrong_L.mean(), LEAST_WRONG, MOST_WRONG))
-    return wrong_L
+    return wrong_L, share

@@ -47,7 +47,7 @@ class ImageReader:
         resolver: Resolver = resolve,
     ) -> None:
         self._client = client
-        self._local_files_root = local_files_root.resolve() if local_files_root else None
+        self._local_files_root = local_files_root
         self._max_bytes = max_bytes
         self._allowed_hosts = tuple(allowed_hosts)
         self._origin = _origin(httpx.URL(client.url))
@@ -68,7 +68,7 @@ class ImageReader:
         """
         if not uri:
             raise ImageUnreadable("the task has no image")
-        path = self._on_disk(uri)
+        path = local_file(self._local_files_root, uri)
         if path is not None:
             return self._read_file(path)
         return self._follow(_parsed(self._address(task_id, uri)))
@@ -130,16 +130,6 @@ class ImageReader:
             answer = self._fetcher.get(url, signed)
         return answer
 
-    def _on_disk(self, uri: str) -> Path | None:
-        """Return the file behind a local-files address, where the folder is here."""
-        if self._local_files_root is None or not uri.startswith(LOCAL_FILES):
-            return None
-        named = parse_qs(urlsplit(uri).query).get("d", [""])[0]
-        path = (self._local_files_root / named.lstrip("/")).resolve()
-        if not path.is_relative_to(self._local_files_root):
-            raise ImageUnreadable(f"{named!r} lies outside the folder of local files")
-        return path
-
     def _read_file(self, path: Path) -> bytes:
         try:
             with path.open("rb") as file:
@@ -149,6 +139,21 @@ class ImageReader:
         if len(content) > self._max_bytes:
             raise ImageUnreadable(f"the file is larger than {self._max_bytes:,} bytes")
         return content
+
+
+def local_file(root: Path | None, uri: str) -> Path | None:
+    """Return the file behind a local-files address, where Label Studio's folder is here.
+
+    Raises ImageUnreadable for one outside that folder.
+    """
+    if root is None or not uri.startswith(LOCAL_FILES):
+        return None
+    root = root.resolve()
+    named = parse_qs(urlsplit(uri).query).get("d", [""])[0]
+    path = (root / named.lstrip("/")).resolve()
+    if not path.is_relative_to(root):
+        raise ImageUnreadable(f"{named!r} lies outside the folder of local files")
+    return path
 
 
 def _parsed(url: str) -> httpx.URL:

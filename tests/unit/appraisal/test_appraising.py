@@ -11,6 +11,7 @@ import pytest
 
 from ml_backend.appraisal.appraising import appraise
 from ml_backend.appraisal.evidence import Evidence, Opinion
+from ml_backend.learning.head import fit_head
 from tests.unit.appraisal.projects import CLASSES, evidence
 
 KEYS = {
@@ -52,6 +53,27 @@ def test_every_key_is_there_whatever_is_missing(sizes: tuple[int, int, int]) -> 
     assert found["labels_saved"]["sentence"]
     assert found["advice"]["verdict"] == "cannot tell yet"
     json.dumps(found, allow_nan=False)
+
+
+def test_a_project_of_one_class_has_nothing_to_tell_apart() -> None:
+    """Every label is the same, as where a config has a single choice."""
+    alone = evidence()
+    ones_M, ones_H = np.zeros(120, np.int64), np.zeros(80, np.int64)
+    head = fit_head(alone.embeddings_MD, ones_M, 1)
+    assert head is not None
+    found = appraise(
+        replace(
+            alone,
+            classes=("ant",),
+            labels_M=ones_M,
+            holdout_labels_H=ones_H,
+            head=head,
+            probs_NC=head.probs(np.zeros((200, 8), np.float32)),
+        )
+    )
+    assert found["accuracy"]["value"] == 1
+    assert found["suspects"] == []
+    assert found["labels_saved"]["state"] == "cannot tell yet"
 
 
 def test_it_is_json_and_the_same_for_the_same_evidence() -> None:
