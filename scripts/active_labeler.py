@@ -67,7 +67,19 @@ def cli(
     context.obj = Shell.from_flags(config, assignments, flags)
 
 
-GROUPS = (services, projects, queue, front, appraisal, fine_tune, models, export, doctor, jobs, report)
+GROUPS = (
+    services,
+    projects,
+    queue,
+    front,
+    appraisal,
+    fine_tune,
+    models,
+    export,
+    doctor,
+    jobs,
+    report,
+)
 for command in (command for group in GROUPS for command in group.COMMANDS):
     cli.add_command(command)
 

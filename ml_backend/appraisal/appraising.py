@@ -77,7 +77,7 @@ def _map(evidence: Evidence) -> dict[str, Any]:
     unsure: dict[int, float] = {}
     if evidence.uncertainty_N is not None:
         pairs = zip(evidence.pool_ids_N.tolist(), evidence.uncertainty_N.tolist(), strict=True)
-        unsure = dict(pairs)
+        unsure = {task: value for task, value in pairs if not np.isnan(value)}  # not of the audit
     spots_K2 = lay_out(evidence.map_embeddings_KD)
     points = [
         {
