@@ -156,8 +156,9 @@ def _add_pictures(pages: Blueprint, services: WebServices, charts: Charts) -> No
             return _kept(Response(sources.thumbnail(project_id, task_id), mimetype="image/jpeg"))
         except (ImageUnreadable, LabelStudioError):
             return Response(NO_PICTURE, mimetype="image/svg+xml")
-        except Busy:  # the page's script asks again
-            return Response(NO_PICTURE, 503, {"Retry-After": "1"}, mimetype="image/svg+xml")
+        except Busy as busy:
+            # No picture in it: a browser would show one, and the page's script not ask again.
+            return Response(str(busy), 503, {"Retry-After": "1"}, mimetype="text/plain")
         except LookupError:
             raise NotFound("The project has no such task.") from None
 

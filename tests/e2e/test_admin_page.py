@@ -144,6 +144,8 @@ def test_the_page_shows_what_the_labels_were_worth(
     assert shots.count() == len(made["queue_preview"])
     shots.first.scroll_into_view_if_needed()
     wait_until(lambda: shots.first.evaluate("image => image.naturalWidth") > 0, "a picture")
+    picture = page.request.get(str(shots.first.evaluate("image => image.src")))
+    assert picture.headers["content-type"] == "image/jpeg"
     dots = page.locator("svg.map circle")
     assert dots.count() == len(made["map"]["points"])
     dots.first.hover(force=True)
@@ -282,7 +284,8 @@ def take_pictures(page: Page, folder: Path, name: str) -> None:
           scrollTo(0, 0);
         }"""
     )
-    page.wait_for_load_state("networkidle")
+    everything = "[...document.images].every(image => image.complete && image.naturalWidth)"
+    wait_until(lambda: page.evaluate(everything), "all pictures")
     for width in (1280, 390):
         page.set_viewport_size({"width": width, "height": 900})
         for scheme in ("light", "dark"):

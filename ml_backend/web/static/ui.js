@@ -73,7 +73,7 @@ document.addEventListener(
   (event) => {
     const picture = event.target;
     const tries = Number(picture.dataset?.tries ?? 0);
-    if (!(picture instanceof HTMLImageElement) || tries >= 12) return;
+    if (!(picture instanceof HTMLImageElement) || tries >= 30) return;
     picture.dataset.tries = tries + 1;
     setTimeout(() => (picture.src = picture.src), 600 + 900 * Math.random());
   },

@@ -201,7 +201,7 @@ def test_charts_come_as_svg_of_their_own(tmp_path: Path, name: str) -> None:
         (None, 200, "image/jpeg"),
         (ImageUnreadable("damaged"), 200, "image/svg+xml"),
         (LabelStudioUnreachable("down"), 200, "image/svg+xml"),
-        (Busy("later"), 503, "image/svg+xml"),
+        (Busy("later"), 503, "text/plain"),
         (LookupError("no such task"), 404, "text/html"),
     ],
 )
