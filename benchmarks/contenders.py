@@ -2,22 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from benchmarks.learning_curve_report import REFERENCE
+from ml_backend.simulation.replay import Contender
 from strategies import STRATEGIES
-
-
-@dataclass(frozen=True, slots=True)
-class Contender:
-    """A row of the table: a strategy with its parameters."""
-
-    label: str
-    strategy: str
-    parameters: tuple[tuple[str, Any], ...] = ()
-    cold: str = ""  # the strategy of the first batch, where it is not the strategy's own cold start
-
 
 SEED_S = ("top_n", "iterative_proximity", "clustering")
 CONTENDERS = (

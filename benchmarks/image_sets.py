@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_backend.simulation.replay import LabeledSet
+
 CIFAR10, CIFAR10_ARCHIVE = "cifar10", "cifar10_jpg.tar.xz"
 CIFAR10_PER_CLASS = 300
 BATCH = 32
@@ -22,14 +24,11 @@ MAX_PIXELS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ImageSet:
+class ImageSet(LabeledSet):
     """One image set, embedded. `features` says by what."""
 
     name: str
     features: str
-    embeddings_ND: NDArray[np.float32]
-    labels_N: NDArray[np.int64]
-    classes: tuple[str, ...]
 
 
 def load_digits_set() -> ImageSet:
@@ -39,7 +38,7 @@ def load_digits_set() -> ImageSet:
     data, target = load_digits(return_X_y=True)
     pixels_ND = (data / 16.0).astype(np.float32)
     return ImageSet(
-        "digits", "64 raw pixels", pixels_ND, target.astype(np.int64), tuple("0123456789")
+        tuple("0123456789"), target.astype(np.int64), pixels_ND, "digits", "64 raw pixels"
     )
 
 
@@ -80,7 +79,7 @@ def load_image_set(
         part = cached.with_suffix(".part.npy")
         np.save(part, embeddings_ND)
         part.replace(cached)
-    return ImageSet(folder.name, backbone_name, np.load(cached), labels_N, classes)
+    return ImageSet(classes, labels_N, np.load(cached), folder.name, backbone_name)
 
 
 def _embed(

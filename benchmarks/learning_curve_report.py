@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from benchmarks.learning_curve_plot import plot
+from ml_backend.simulation.measures import aulc, paired_p
 
 REFERENCE, DEFAULT = "random", "uherding (default)"
 RATIO_AT = (5, 10, 20, 40)  # budgets, in classes, at which the label ratio is told
@@ -119,12 +119,6 @@ def _overall(sets: dict[str, Any]) -> dict[str, Any]:
     return overall
 
 
-def aulc(budgets: list[int], accuracies: list[float]) -> float:
-    """Return the mean accuracy over log(labels), by trapezoids."""
-    x = np.log(budgets)
-    return float(np.trapezoid(accuracies, x) / (x[-1] - x[0]))
-
-
 def labels_ratio(
     budgets: list[int], random_curve: NDArray[np.floating[Any]], accuracy: float, used: int
 ) -> float | None:
@@ -193,8 +187,7 @@ def _row(
 
 def _paired(deltas: NDArray[np.float64]) -> dict[str, Any]:
     """Return the p-value of a two-sided paired t-test against no difference, and the wins."""
-    p = 1.0 if not deltas.any() or len(deltas) < 2 else float(stats.ttest_1samp(deltas, 0.0).pvalue)
-    return {"p": p, "wins": int((deltas > 0).sum()), "pairs": len(deltas)}
+    return {"p": paired_p(deltas), "wins": int((deltas > 0).sum()), "pairs": len(deltas)}
 
 
 def _standard_error(values: NDArray[np.float64]) -> NDArray[np.float64]:

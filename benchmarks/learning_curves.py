@@ -30,9 +30,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmarks.contenders import CONTENDERS, HEADLINE, Contender, chosen
+from benchmarks.contenders import CONTENDERS, HEADLINE, chosen
 from benchmarks.image_sets import (
     CIFAR10,
     CIFAR10_ARCHIVE,
@@ -42,12 +41,11 @@ from benchmarks.image_sets import (
     unpack_cifar10,
 )
 from benchmarks.learning_curve_report import write_report
-from strategies import STRATEGIES, Candidates, Labeled, rank
+from ml_backend.simulation.replay import Contender, accuracy, fitted, ranked, replay, split
 
 BUDGETS_IN_CLASSES = (1, 2, 5, 10, 20, 40, 80)
 ONCE_START, ONCE_MORE = 5, (1, 2, 5, 10, 20, 40)  # in classes: labels at first, and then
 RERANKED, ONCE = "reranked", "once"
-TEST_SHARE = 0.25
 RUN_FORMAT = 4  # raise it when a change here or in a strategy makes old runs incomparable
 
 
@@ -60,19 +58,10 @@ WEIGHTS = {
 
 def learning_curve(image_set: ImageSet, contender: Contender, seed: int) -> dict[str, Any]:
     """Label along one strategy's ranking; return the accuracy on the held-out part per budget."""
-    pool_P, test_T = split(image_set.labels_N, seed)
-    labeled = np.empty(0, dtype=np.int64)  # rows of the image set
-    accuracies, budgets, head = [], [], None
-    for budget in _budgets(len(image_set.classes), len(pool_P)):
-        open_rows = np.setdiff1d(pool_P, labeled)
-        step = budget - len(labeled)
-        order = _ranked(image_set, contender, open_rows, labeled, head, step, seed)
-        labeled = np.concatenate([labeled, open_rows[order[:step]]])
-        head = _fit(image_set, labeled, head, seed)
-        said_T = _probs(head, image_set, test_T).argmax(axis=1)
-        accuracies.append(float((said_T == image_set.labels_N[test_T]).mean()))
-        budgets.append(budget)
-    return {"budgets": budgets, "accuracies": accuracies}
+    pool_P, _ = split(image_set.labels_N, seed)
+    budgets = list(_budgets(len(image_set.classes), len(pool_P)))
+    curve = replay(image_set, contender, budgets, seed)
+    return {"budgets": budgets, "accuracies": list(curve.accuracies)}
 
 
 def static_curve(image_set: ImageSet, contender: Contender, seed: int) -> dict[str, Any]:
@@ -81,84 +70,22 @@ def static_curve(image_set: ImageSet, contender: Contender, seed: int) -> dict[s
     n_classes = len(image_set.classes)
     start = Contender("start", "maxherding")
     none = np.empty(0, dtype=np.int64)
-    first = _ranked(image_set, start, pool_P, none, None, ONCE_START * n_classes, seed)
+    first = ranked(image_set, start, pool_P, none, None, ONCE_START * n_classes, seed)
     labeled = pool_P[first[: ONCE_START * n_classes]]
-    head = _fit(image_set, labeled, None, seed)
+    head = fitted(image_set, labeled, None, seed)
     open_rows = np.setdiff1d(pool_P, labeled)
     more = [c * n_classes for c in (0, *ONCE_MORE) if c * n_classes <= len(open_rows)]
-    order = _ranked(image_set, contender, open_rows, labeled, head, more[-1], seed)
+    order = ranked(image_set, contender, open_rows, labeled, head, more[-1], seed)
     accuracies = []
     for n in more:
         rows = np.concatenate([labeled, open_rows[order[:n]]])
-        head = _fit(image_set, rows, head, seed)
-        said_T = _probs(head, image_set, test_T).argmax(axis=1)
-        accuracies.append(float((said_T == image_set.labels_N[test_T]).mean()))
+        head = fitted(image_set, rows, head, seed)
+        accuracies.append(accuracy(image_set, head, test_T))
     return {"budgets": [len(labeled) + n for n in more], "accuracies": accuracies}
-
-
-def split(labels_N: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return pool rows and test rows, a quarter of each class in the test."""
-    rng = np.random.default_rng(seed)
-    test = [
-        rng.permutation(rows)[: round(TEST_SHARE * len(rows))]
-        for rows in (np.flatnonzero(labels_N == label) for label in np.unique(labels_N))
-    ]
-    test_T = np.sort(np.concatenate(test))
-    return np.setdiff1d(np.arange(len(labels_N)), test_T), test_T
 
 
 def _budgets(n_classes: int, pool_size: int) -> Iterator[int]:
     return (c * n_classes for c in BUDGETS_IN_CLASSES if c * n_classes <= pool_size)
-
-
-def _ranked(
-    image_set: ImageSet,
-    contender: Contender,
-    open_rows: NDArray[np.int64],
-    labeled: NDArray[np.int64],
-    head: Any,
-    step: int,
-    seed: int,
-) -> NDArray[np.int64]:
-    embeddings_ND = image_set.embeddings_ND
-    probs_NC = None if head is None else _probs(head, image_set, open_rows)
-    parameters = dict(contender.parameters)
-    if contender.strategy == "clustering":
-        parameters["batch"] = step  # the seed shares out a whole round at once
-    name = contender.cold if contender.cold and head is None else contender.strategy
-    if "budget" in STRATEGIES[name].parameters:
-        parameters["budget"] = step  # those that choose a set are told for how many labels
-    ranking = rank(
-        name,
-        Candidates(
-            open_rows,
-            probs_NC,
-            embeddings_ND[open_rows],
-            predict=None if head is None else head.probs,
-        ),
-        Labeled(embeddings_ND[labeled], image_set.labels_N[labeled]),
-        head=step,
-        rng=np.random.default_rng([seed, len(labeled)]),
-        **parameters,
-    )
-    return ranking.order
-
-
-def _fit(image_set: ImageSet, labeled: NDArray[np.int64], previous: Any, seed: int) -> Any:
-    from ml_backend.learning.head import fit_head
-
-    return fit_head(
-        image_set.embeddings_ND[labeled],
-        image_set.labels_N[labeled],
-        len(image_set.classes),
-        previous=previous,
-        seed=seed,
-    )
-
-
-def _probs(head: Any, image_set: ImageSet, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    probs: NDArray[np.float32] = head.probs(image_set.embeddings_ND[rows])
-    return probs
 
 
 # --- running them all, each once

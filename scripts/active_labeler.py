@@ -26,6 +26,7 @@ from scripts.commands import (
     queue,
     report,
     services,
+    simulate,
 )
 from scripts.commands.shell import Shell, die
 
@@ -76,6 +77,7 @@ GROUPS = (
     fine_tune,
     models,
     export,
+    simulate,
     doctor,
     jobs,
     report,

@@ -119,7 +119,7 @@ def _views(draws_BK: NDArray[np.float32], ranges: Ranges, side_px: int) -> NDArr
 def _cut_by_bytes(pixels_B3SS: Tensor, views_B6: NDArray[np.int64], crop_px: int) -> Tensor:
     """Resample picture by picture, uint8 (B, 3, P, P): on a CPU thrice as fast as by grid."""
     cuts = []
-    for picture, view in zip(pixels_B3SS.split(1), views_B6.tolist(), strict=True):
+    for picture, view in zip(pixels_B3SS.unsqueeze(1), views_B6.tolist(), strict=True):
         left, top, width, height, mirrored, turns = view
         cut = picture[:, :, top : top + height, left : left + width]
         cut = F.interpolate(cut, (crop_px, crop_px), mode="bilinear", align_corners=False)

@@ -21,6 +21,7 @@ COMMANDS = (
     "models",
     "rollback",
     "serve",
+    "simulate",
     "status",
     "sync",
     "train",

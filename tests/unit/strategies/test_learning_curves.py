@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from benchmarks.learning_curve_report import (
-    aulc,
     labels_ratio,
     merged,
     replace_table,
     summarise,
     table,
 )
-from benchmarks.learning_curves import HEADLINE, ONCE, RERANKED, Contender, Seeds, split
+from benchmarks.learning_curves import HEADLINE, ONCE, RERANKED, Contender, Seeds
 
 
 def record(contender: str, seed: int, accuracies: list[float]) -> dict[str, Any]:
@@ -29,12 +28,6 @@ def record(contender: str, seed: int, accuracies: list[float]) -> dict[str, Any]
         "budgets": [10, 100, 1000],
         "accuracies": accuracies,
     }
-
-
-def test_area_is_the_mean_accuracy_over_log_labels() -> None:
-    assert aulc([10, 100, 1000], [0.6, 0.6, 0.6]) == pytest.approx(0.6)
-    assert aulc([10, 100, 1000], [0.0, 0.5, 1.0]) == pytest.approx(0.5)
-    assert aulc([1, 10, 1000], [0.0, 1.0, 1.0]) == pytest.approx((0.5 * 1 + 1.0 * 2) / 3)
 
 
 def test_ratio_is_random_s_labels_for_the_same_accuracy_per_label_used() -> None:
@@ -69,15 +62,6 @@ def test_what_loses_to_random_stands_below_it() -> None:
         line.split("|")[1].strip() for line in table(summarise(records)).splitlines()[2:5]
     ]
     assert first_cells == ["better", "**random**", "worse"]
-
-
-def test_split_keeps_a_quarter_of_each_class_for_the_test() -> None:
-    labels_N = np.repeat([0, 1], [40, 8])
-    pool_P, test_T = split(labels_N, seed=3)
-    assert np.bincount(labels_N[test_T]).tolist() == [10, 2]
-    assert sorted([*pool_P.tolist(), *test_T.tolist()]) == list(range(48))
-    assert split(labels_N, seed=3)[1].tolist() == test_T.tolist()
-    assert split(labels_N, seed=4)[1].tolist() != test_T.tolist()
 
 
 def test_table_replaces_what_stood_between_the_markers(tmp_path: Path) -> None:
