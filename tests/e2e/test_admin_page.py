@@ -269,6 +269,7 @@ def test_the_report_is_one_file_that_opens_by_itself(
 def test_who_logs_out_is_out(admin: Stack, page: Page) -> None:
     page.goto(address(admin, ""))
     page.get_by_role("button", name="Log out").click()
+    expect(page).to_have_url(re.compile("/ui/login$"))
     page.goto(address(admin, ""))
     expect(page).to_have_url(re.compile("/ui/login"))
 
