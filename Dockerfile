@@ -31,7 +31,8 @@ ENV PATH=/opt/venv/bin:$PATH \
     ACTIVE_LABELER_HOST=0.0.0.0 \
     PORT=9090 \
     MODEL_DIR=/data \
-    TORCH_HOME=/data/torch
+    TORCH_HOME=/data/torch \
+    MPLCONFIGDIR=/data/matplotlib
 USER labeler
 WORKDIR /data
 VOLUME /data

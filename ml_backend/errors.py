@@ -18,6 +18,7 @@
     ├── TrainingDiverged              losses that are not numbers, several times in a row
     ├── UnknownModel                  no model version of that name is kept; says which are
     ├── ProjectNotConnected           no such project here: `connect` comes first
+    ├── Busy                          too much is being done at once: worth another try in a moment
     └── LeaseLost                     another trainer has taken the project over
 
 A message names the thing, its value and what was expected.
@@ -101,3 +102,7 @@ class ProjectNotConnected(ActiveLabelerError):
 
 class LeaseLost(ActiveLabelerError):
     """Another trainer holds the project now; what this one was doing must stop."""
+
+
+class Busy(ActiveLabelerError):
+    """Too much of it is being done at once: the same call works in a moment."""

@@ -25,6 +25,7 @@ from scripts.commands import (
     models,
     projects,
     queue,
+    report,
     services,
     simulate,
 )
@@ -81,6 +82,7 @@ GROUPS = (
     simulate,
     doctor,
     jobs,
+    report,
 )
 for command in (command for group in GROUPS for command in group.COMMANDS):
     cli.add_command(command)

@@ -13,7 +13,7 @@ from ml_backend.charts.palette import colour, series_colour
 from ml_backend.charts.svg import bare_axes, drawing, svg
 from ml_backend.legible import legible
 
-WIDTH = 460
+WIDTH = 430
 BAR, GAP, FRAME = 11, 9, 74  # pixels
 NAME_LENGTH = 24
 COLUMN_LENGTH = 12

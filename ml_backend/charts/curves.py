@@ -13,7 +13,7 @@ from ml_backend.charts.palette import DASHES, MARKERS, colour, series_colour
 from ml_backend.charts.svg import bare_axes, drawing, svg
 from ml_backend.legible import legible
 
-WIDTH, HEIGHT = 460, 300
+WIDTH, HEIGHT = 430, 290
 NAME_LENGTH = 28
 
 # (x, value, low, high); low and high are None where no interval is known
@@ -142,9 +142,10 @@ def _draw_saving(axes: Axes, saving: Saving) -> None:
     axes.annotate(
         f"{number} saved",
         xy=((saving.few + saving.many) / 2, saving.value),
-        xytext=(0, 5),
+        xytext=(0, -5),
         textcoords="offset points",
         ha="center",
+        va="top",
         color=colour("ink"),
         fontweight="bold",
     )

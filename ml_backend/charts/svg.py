@@ -34,7 +34,7 @@ _RULES: dict[Any, Any] = {
     "svg.hashsalt": "active-labeler",  # the same ids each time
     "text.parse_math": False,  # a class may be called $x$
     "font.family": "DejaVu Sans",  # wider than most: what it leaves room for fits
-    "font.size": 11,
+    "font.size": 11.5,
 }
 # matplotlib's settings belong to the process, and pages are drawn in threads.
 _LOCK = threading.RLock()

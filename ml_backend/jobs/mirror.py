@@ -16,7 +16,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from ml_backend.jobs.database import Database, chunks, upsert
-from ml_backend.jobs.state import Mirror
+from ml_backend.jobs.state import Mirror, TaskImage
 from ml_backend.jobs.tables import annotations_table, tasks_table
 from ml_backend.records import Annotation, Task
 
@@ -140,6 +140,17 @@ class MirrorRows:
         )
         with self._database.reading() as connection:
             return {task_id: str(reason) for task_id, reason in connection.execute(query)}
+
+    def task_image(self, project_id: int, task_id: int) -> TaskImage:
+        """What is known of one task's image. Raises LookupError for an unknown task."""
+        query = sa.select(
+            tasks_table.c.image_uri, tasks_table.c.content_hash, tasks_table.c.unreadable
+        ).where(_among(tasks_table, project_id, [task_id]))
+        with self._database.reading() as connection:
+            row = connection.execute(query).one_or_none()
+        if row is None:
+            raise LookupError(f"project {project_id} has no task {task_id}")
+        return TaskImage(**row._mapping)
 
     def mirror(self, project_id: int) -> Mirror:
         """Read everything known of a project, as of one moment."""

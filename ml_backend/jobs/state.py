@@ -81,6 +81,15 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TaskImage:
+    """What we know of one task's image."""
+
+    image_uri: str
+    content_hash: str | None  # None: not fetched yet
+    unreadable: str | None  # a reason for people; None: nothing wrong is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RoundRecord:
     """One round. A state of "running" in a round that is not the newest: its trainer was killed."""
 

@@ -30,6 +30,7 @@ from ml_backend.jobs.state import (
     ModelRecord,
     ProjectCounts,
     RoundRecord,
+    TaskImage,
     VersionRecord,
 )
 
@@ -47,6 +48,7 @@ __all__ = [
     "ProjectCounts",
     "RoundRecord",
     "Store",
+    "TaskImage",
     "VersionRecord",
 ]
 

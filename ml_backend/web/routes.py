@@ -17,6 +17,7 @@ from werkzeug.exceptions import NotFound, Unauthorized, UnprocessableEntity
 from ml_backend.jobs.store import ConnectedProject
 from ml_backend.web.auth import SECRET_HEADER, Caller, Credentials, identify
 from ml_backend.web.metrics import Metrics
+from ml_backend.web.pages import add_pages, wants_page
 from ml_backend.web.payloads import (
     json_object,
     named_project,
@@ -48,6 +49,8 @@ def add_routes(app: Flask, services: WebServices, metrics: Metrics) -> None:
         return Response(metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
     _add_route(app, "GET", "/metrics", show_metrics)
+    if services.pages is not None:
+        add_pages(app, services)
     _add_route(app, "GET", "/status", lambda: jsonify(status_of(services, door.caller())))
 
 
@@ -94,8 +97,14 @@ def _add_open_routes(app: Flask, services: WebServices) -> None:
             problems = ["the backend's database does not answer"]
         return jsonify(ready=not problems, problems=problems), 503 if problems else 200
 
-    for path in ("/", "/health"):
-        _add_route(app, "GET", path, lambda: jsonify(UP))
+    def root() -> Answer:
+        """Answer Label Studio as /health does; show a browser the way to the pages."""
+        if services.pages is not None and wants_page():
+            return app.redirect("/ui/", 303)  # type: ignore[return-value]  # a Response of Flask's
+        return jsonify(UP)
+
+    _add_route(app, "GET", "/", root)
+    _add_route(app, "GET", "/health", lambda: jsonify(UP))
     _add_route(app, "GET", "/ready", ready)
 
 

@@ -9,6 +9,25 @@ from typing import Any
 
 from ml_backend.errors import ConfigurationError
 from ml_backend.jobs.store import Store
+from ml_backend.records import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class PageServices:
+    """What the admin's pages show besides the store; each takes a project's number first.
+
+    `session_key` signs cookies: 32 bytes or more, the same in all workers. `models`, `card` and
+    `compare` are the model desk's. `doctor` asks Label Studio and may take seconds. `thumbnail`
+    returns a small JPEG of a task; raises ImageUnreadable, LabelStudioError, Busy, and LookupError
+    for an unknown task.
+    """
+
+    session_key: bytes
+    models: Callable[[int], list[dict[str, Any]]]
+    card: Callable[[int, str], dict[str, Any]]
+    compare: Callable[[int, str, str], dict[str, Any]]
+    doctor: Callable[[int], list[Finding]]
+    thumbnail: Callable[[int, int], bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +36,7 @@ class WebServices:
 
     `predict(project_id, tasks)` returns one prediction per task, in their order. `basic_auth` is
     the login and password of people and scrapers; None: only Label Studio gets in.
-    `appraisal(project_id)` returns the last one, None before the first.
+    `appraisal(project_id)` returns the last one, None before the first. `pages` None serves none.
     """
 
     store: Store
@@ -28,6 +47,7 @@ class WebServices:
     backend_version: str
     appraisal: Callable[[int], Mapping[str, Any] | None] = lambda _project_id: None
     silent_after_s: float = 30.0  # a trainer gives a sign of life every few seconds
+    pages: PageServices | None = None
 
     def __post_init__(self) -> None:
         """Refuse a login without a password: it would be an open door."""

@@ -38,6 +38,9 @@ ALLOWED: dict[str, set[str]] = {
     "wiring": STORY
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
     | {"backbone_shelf", "fine_tune_wiring", "appraisal_file"},
+    "thumbnails": GROUND | {"learning"},
+    "page_wiring": GROUND
+    | {"store", "learning", "labelstudio", "wiring", "web", "model_desk", "thumbnails"},
     "processes": STORY
     | {"wiring", "backbone_shelf", "fine_tune_wiring", "fine_tune"}
     | {"model_desk", "appraise", "trainer"},
@@ -52,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
     "export_desk": STORY | {"wiring", "backbone_shelf", "export_labels", "exporting"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},
-    "wsgi": GROUND | {"wiring", "web"},
+    "wsgi": GROUND | {"wiring", "page_wiring", "web"},
 }
 # Who may know a library that shapes everything around it.
 HOMES = {
