@@ -120,15 +120,22 @@ class Typed:
             return True
 
 
-@pytest.fixture
-def typed(tmp_path: Path) -> Typed:
-    """A folder with a few digits, one subfolder a class."""
-    write_digits(tmp_path / "all", size_px=32)
+@pytest.fixture(scope="module")
+def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few digits, one subfolder a class."""
+    folder = tmp_path_factory.mktemp("digits")
+    write_digits(folder / "all", size_px=32)
     for name in CLASSES:
-        (tmp_path / "digits" / name).mkdir(parents=True)
-        for file in sorted((tmp_path / "all" / name).iterdir())[:IMAGES_A_CLASS]:
-            shutil.copy(file, tmp_path / "digits" / name)
-    shutil.rmtree(tmp_path / "all")
+        (folder / "few" / name).mkdir(parents=True)
+        for file in sorted((folder / "all" / name).iterdir())[:IMAGES_A_CLASS]:
+            shutil.copy(file, folder / "few" / name)
+    return folder / "few"
+
+
+@pytest.fixture
+def typed(few_digits: Path, tmp_path: Path) -> Typed:
+    """A folder with the digits beside what is typed there."""
+    shutil.copytree(few_digits, tmp_path / "digits")
     return Typed(tmp_path)
 
 
