@@ -35,11 +35,13 @@ def export_labels(
     wish: Wish,
     links: bool,
     on_progress: Callable[[str, int, int], None],
+    files: ImageFiles | None = None,
 ) -> dict[str, Any]:
     """Write a project's labels into a folder, checked, and return what is in it.
 
     `links` leads to images that are files here instead of copying them. Label Studio is asked for
-    nothing but images that are not. Raises what `exporting.export.write_export` raises.
+    nothing but images that are not, and not even for those where `files` says where images are.
+    Raises what `exporting.export.write_export` raises.
     """
     labels = gather(
         store,
@@ -50,7 +52,8 @@ def export_labels(
         now=wiring.utc_now(),
         code_version=__version__,
     )
-    counts = write_export(labels, target, wish, _image_files(settings, links=links), on_progress)
+    files = files or _image_files(settings, links=links)
+    counts = write_export(labels, target, wish, files, on_progress)
     waiting = store.counts(project.project_id).waiting
     return {
         "folder": str(target.resolve()),
@@ -100,7 +103,7 @@ def _image_files(settings: Settings, *, links: bool) -> ImageFiles:
 
     return ImageFiles(
         read=lambda task_id, uri: reader().read(task_id, uri),
-        local_file=lambda uri: local_file(settings.local_files_root, uri),
+        local_file=lambda uri: local_file(settings.local_files_here, uri),
         links=links,
         workers=settings.fetch_workers,
     )

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ml_backend.learning.distributed import Distributed
     from ml_backend.learning.embedding_cache import EmbeddingCache
     from ml_backend.steps.evidence import AppraisalBench
+    from ml_backend.steps.workbench import Sides
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,7 @@ def run_fine_tune(
     fine_tune_id: int,
     stopping: threading.Event,
     process: Distributed | None = None,
+    sides: Sides | None = None,
 ) -> str:
     """Work on a fine-tune in this process until it ends, and return how.
 
@@ -43,7 +45,7 @@ def run_fine_tune(
     from ml_backend.jobs.trainer import trainer_name
 
     backbones = Backbones(settings)
-    workbench = wiring.workbench_factory(settings, store, backbones=backbones)
+    workbench = wiring.workbench_factory(settings, store, backbones=backbones, sides=sides)
     with held_fine_tune(store, fine_tune_id, trainer_name(), utc_now, stopping) as held:
         bench = workbench(held.record.project_id, lambda: None)
         return run(tuning_bench(settings, bench, held, backbones, process))

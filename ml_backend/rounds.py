@@ -88,6 +88,7 @@ class Mode:
     whole: bool = False
     patient: bool = False  # embed everything first, however long it takes
     release_hold: bool = False  # a queue held by a rollback is let go
+    anew: bool = False  # publish, and save the model, also where the order says nothing new
 
 
 def run_round(
@@ -111,8 +112,9 @@ def run_round(
             this.images_left = embed(bench, enough=_patience(news, newer_news, mode))
         with this.timed("situate"):
             mirror = bench.store.mirror(bench.project.project_id)
-            embedded = {"has_vector": bench.cache().has} if this.images_left else {}
-            situation = situate(mirror, news.control, bench.holdout, **embedded)
+            known = bench.cache().has if this.images_left else _everything
+            limit = bench.plan.score_limit
+            situation = situate(mirror, news.control, bench.holdout, known, limit)
             front = wanted_first(bench, mirror, situation)
             embeddings_ND = vectors(bench, situation.ranked_hashes)
             embeddings_MD = vectors(bench, situation.labeled_hashes)
@@ -147,7 +149,11 @@ def publish(
     project = bench.store.get_project(bench.project.project_id) or bench.project
     this.version = project.current_version
     this.results = replace(results, model_version=this.version or "")
-    forced = mode.whole or project.held
+    forced = mode.whole or project.held or (mode.anew and bool(this.entries))
+    asked = forced or mode.dry_run or mode.release_hold
+    if not asked and _waits_for_labels(bench, this, results, news, previous):
+        this.state, this.results = "unchanged", previous  # new labels are counted from there
+        return
     this.new_order = forced or not _says_nothing_new(bench, this, this.results, news, previous)
     if mode.dry_run:
         this.state = "dry-run"
@@ -228,15 +234,51 @@ def _says_nothing_new(
     if previous is None or previous.model_version != this.version:
         return False
     wanted = [entry.task_id for entry in this.entries]
-    pool = set(wanted)
-    window = bench.store.window(bench.project.project_id, str(this.version))
-    served = [task_id for task_id in window if task_id in pool]
-    if 2 * len(served) < min(len(wanted), bench.plan.window) or served != wanted[: len(served)]:
+    served = _still_served(bench, this, set(wanted))
+    if _is_used_up(bench, this, served) or served != wanted[: len(served)]:
         return False
     before, after = TaskLookup(previous), TaskLookup(results)
     if any(before.prelabel(task_id) != after.prelabel(task_id) for task_id in served):
         return False
     return stands(bench, this.version, news.facts.settings)
+
+
+def _waits_for_labels(
+    bench: Workbench,
+    this: Round,
+    results: RoundResults,
+    news: News,
+    previous: RoundResults | None,
+) -> bool:
+    """Tell whether there are new labels, fewer than make a round, and the queue stands as it is."""
+    if previous is None or previous.model_version != this.version:
+        return False
+    if not 0 < _labels(results) - _labels(previous) < bench.plan.labels_per_round:
+        return False
+    pool = set(results.task_ids_N.tolist())
+    if _is_used_up(bench, this, _still_served(bench, this, pool)):
+        return False
+    if bench.store.fronts(bench.project.project_id):  # somebody asked for these now
+        return False
+    return stands(bench, this.version, news.facts.settings)
+
+
+def _still_served(bench: Workbench, this: Round, pool: set[int]) -> list[int]:
+    """Return what the window in force holds of these tasks, wanted first."""
+    window = bench.store.window(bench.project.project_id, str(this.version))
+    return [task_id for task_id in window if task_id in pool]
+
+
+def _is_used_up(bench: Workbench, this: Round, served: list[int]) -> bool:
+    return 2 * len(served) < min(len(this.entries), bench.plan.window)
+
+
+def _labels(results: RoundResults) -> int:
+    return len(results.labeled_ids_M) + len(results.holdout_ids_H)
+
+
+def _everything(_content_hash: str) -> bool:
+    return True
 
 
 def _results(
@@ -286,6 +328,7 @@ def _counts(situation: Situation, news: News, head: Head | None) -> dict[str, An
         "pool": situation.pool_size,
         "candidates": len(situation.candidate_ids_N),
         "waiting": len(situation.waiting_ids),
+        "not_scored": len(situation.beyond_ids),
         "skipped": len(situation.skipped_ids),
         "unreadable": len(situation.unreadable_ids),
         "undecided": situation.undecided,

@@ -12,7 +12,13 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -22,13 +28,14 @@ from pydantic_settings import (
 )
 
 from ml_backend.errors import ConfigurationError
-from ml_backend.network_settings import NetworkSettings, known_as
+from ml_backend.network_settings import known_as
+from ml_backend.round_settings import RoundSettings
 
 CONFIG_FILE_VARIABLE = "ACTIVE_LABELER_CONFIG"
 DEFAULT_CONFIG_FILE = "active-labeler.yaml"
 
 
-class Settings(NetworkSettings):
+class Settings(RoundSettings):
     """Everything that can be set, with its unit, default and reason."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True)
@@ -115,64 +122,12 @@ class Settings(NetworkSettings):
         description="SQLAlchemy URL. Empty: SQLite inside MODEL_DIR.",
     )
 
-    # --- Ranking
-    strategy: str = Field(
-        "uherding",
-        validation_alias=known_as("strategy"),
-        description="Query strategy, by its name in strategies.STRATEGIES.",
-    )
-    uncertainty: Literal["least_confidence", "margin", "entropy", "random"] = Field(
-        "margin",
-        validation_alias=known_as("uncertainty"),
-        description="How unsure the model is of a task, where the strategy uses it.",
-    )
-
-    rare_classes: Annotated[tuple[str, ...], NoDecode] = Field(
-        (),
-        validation_alias=known_as("rare_classes"),
-        description="Classes to look for by their few labeled examples (comma-separated). Names "
-        "that a project does not have are passed over.",
-    )
-    similar_share: float = Field(
-        0.0,
-        ge=0,
-        le=0.9,
-        validation_alias=known_as("similar_share"),
-        description="Share of the queue for the nearest neighbours of labeled `rare_classes`.",
-    )
-
     # --- Appraisal
     appraise: bool = Field(
         True,
         validation_alias=known_as("appraise"),
         description="Appraise the labels whenever there are new ones and nobody is at work: the "
         "learning curve, labels saved, suspects, advice. In a process of its own.",
-    )
-
-    # --- Publishing
-    window: int = Field(
-        200,
-        ge=1,
-        validation_alias=known_as("window"),
-        description="Tasks of the queue's front that are kept written in Label Studio. Behind them "
-        "Label Studio serves at random, so keep it well ahead of the annotators.",
-    )
-    front: int = Field(
-        16,
-        ge=1,
-        validation_alias=known_as("front"),
-        description="Tasks that are written before the queue is switched; the rest follows behind.",
-    )
-    prelabel: bool = Field(
-        True,
-        validation_alias=known_as("prelabel"),
-        description="Show the model's answer to annotators. People who see one tend to agree.",
-    )
-    reconcile_s: float = Field(
-        60.0,
-        gt=0,
-        validation_alias=known_as("reconcile_s"),
-        description="Seconds between two looks at Label Studio for what no webhook told.",
     )
 
     # --- Images
@@ -217,7 +172,7 @@ class Settings(NetworkSettings):
         "path: its images are read from disk, and `import` links to them.",
     )
 
-    @field_validator("image_hosts", "rare_classes", mode="before")
+    @field_validator("image_hosts", mode="before")
     @classmethod
     def _split_commas(cls, value: object) -> object:
         if isinstance(value, str):

@@ -7,7 +7,6 @@ not need them: the web process answers /webhook and /health without ever loading
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache, lru_cache, partial
@@ -20,7 +19,9 @@ from ml_backend.backbone_shelf import Backbones, pictures
 from ml_backend.errors import ConfigurationError
 from ml_backend.fine_tune_wiring import job_loop, slow_loop, with_sound_model
 from ml_backend.jobs.store import ConnectedProject, Store
-from ml_backend.labelstudio.client import LabelStudioClient
+from ml_backend.label_studio_wiring import image_reader as image_reader  # for other wiring, too
+from ml_backend.label_studio_wiring import label_studio as label_studio
+from ml_backend.label_studio_wiring import label_studio_sides
 from ml_backend.learning.checkpoints import RoundResults, find_version, latest, load_results
 from ml_backend.settings import Settings
 
@@ -30,15 +31,9 @@ if TYPE_CHECKING:
 
     from ml_backend.connecting import Surroundings
     from ml_backend.jobs.trainer import Trainer
-    from ml_backend.labelstudio.images import ImageReader
-    from ml_backend.records import ChoiceControl, Finding
-    from ml_backend.steps.workbench import Plan, Workbench
+    from ml_backend.records import Finding
+    from ml_backend.steps.workbench import Sides, Workbench
     from ml_backend.web.services import WebServices
-
-
-# A queue asks once what writing costs on that server and project, which is a tenth of a small
-# round; both may change, though not from round to round.
-QUEUE_KEPT_S = 600.0
 
 
 def utc_now() -> datetime:
@@ -50,17 +45,6 @@ def open_store(settings: Settings) -> Store:
     """Open the store of MODEL_DIR, creating the folder where it is missing."""
     settings.model_dir.mkdir(parents=True, exist_ok=True)
     return Store.open(settings.sqlalchemy_url)
-
-
-def label_studio(settings: Settings) -> LabelStudioClient:
-    """Build the client that carries the token. Raises ConfigurationError without one."""
-    api_key = settings.label_studio_api_key.get_secret_value()
-    if not api_key:
-        raise ConfigurationError(
-            "LABEL_STUDIO_API_KEY is not set: create a personal access token in Label Studio under "
-            "Account & Settings, and put it into the environment"
-        )
-    return LabelStudioClient(settings.label_studio_url, api_key, settings.request_timeout_s)
 
 
 def project_folder(settings: Settings, project_id: int) -> Path:
@@ -117,31 +101,30 @@ def workbench_factory(
     store: Store,
     on_progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None,
     backbones: Backbones | None = None,
+    sides: Sides | None = None,
 ) -> Callable[[int, Callable[[], None]], Workbench]:
-    """Return `workbench(project_id, still_ours)`, which shares one client and the backbones."""
-    from ml_backend.labelstudio.labeling_queue import LabelingQueue
-    from ml_backend.labelstudio.projects import ProjectReader
-    from ml_backend.steps.workbench import Workbench
+    """Return `workbench(project_id, still_ours)`, which shares the backbones.
 
-    client, backbones = label_studio(settings), backbones or Backbones(settings)
+    `sides` None: the projects are in Label Studio.
+    """
+    from ml_backend.steps.workbench import Workbench, plan_of
 
-    @lru_cache(maxsize=64)
-    def queue(project_id: int, control: ChoiceControl, _period: int) -> LabelingQueue:
-        return LabelingQueue(client, project_id, control)
+    side_of, backbones = sides or label_studio_sides(settings), backbones or Backbones(settings)
+    plan = plan_of(settings)  # a mistake in it should show before the first round
 
     def workbench(project_id: int, still_ours: Callable[[], None]) -> Workbench:
         project = _connected(store, project_id, settings)
         project = with_sound_model(settings, store, project, backbones, utc_now)
-        images = image_reader(settings, client)
-        to_train_on = partial(pictures, store, project, images, settings.seed, on_progress)
+        side = side_of(project)
+        to_train_on = partial(pictures, store, project, side.images, settings.seed, on_progress)
         backbone = partial(backbones.of, project_id, to_train_on, project.model)
         return Workbench(
             project=project,
-            plan=plan(settings),
+            plan=plan,
             store=store,
-            reader=ProjectReader(client, project_id),
-            queue=queue(project_id, project.control, int(time.monotonic() // QUEUE_KEPT_S)),
-            images=images,
+            reader=side.reader,
+            queue=side.queue,
+            images=side.images,
             backbone=backbone,
             cache=lambda: backbones.cache_of(backbone()),
             results_folder=results_folder(settings, project_id),
@@ -152,39 +135,6 @@ def workbench_factory(
         )
 
     return workbench
-
-
-def plan(settings: Settings) -> Plan:
-    """Pick out what a round obeys."""
-    from ml_backend.steps.workbench import Plan
-
-    return Plan(
-        strategy=settings.strategy,
-        uncertainty=settings.uncertainty,
-        window=settings.window,
-        front=settings.front,
-        prelabel=settings.prelabel,
-        seed=settings.seed,
-        fetch_workers=settings.fetch_workers,
-        batch_size=settings.batch_size,
-        image_max_pixels=settings.image_max_pixels,
-        similar_share=settings.similar_share,
-        rare_classes=settings.rare_classes,
-    )
-
-
-def image_reader(settings: Settings, client: LabelStudioClient) -> ImageReader:
-    """Build what fetches task images."""
-    from ml_backend.labelstudio.images import ImageReader
-
-    return ImageReader(
-        client,
-        settings.local_files_here,
-        max_bytes=settings.image_max_bytes,
-        timeout_s=settings.image_timeout_s,
-        allowed_hosts=settings.image_hosts,
-        private_addresses=settings.image_private_addresses,
-    )
 
 
 def trainer(settings: Settings, store: Store, stopping: threading.Event) -> Trainer:

@@ -26,6 +26,7 @@ from scripts.commands import (
     projects,
     queue,
     report,
+    run,
     services,
     simulate,
 )
@@ -71,6 +72,7 @@ def cli(
 
 GROUPS = (
     services,
+    run,
     imports,
     projects,
     queue,

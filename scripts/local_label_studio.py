@@ -16,7 +16,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,9 @@ class LocalLabelStudio:
     """One Label Studio process on 127.0.0.1 with its own data folder.
 
     `legacy_tokens` matters on the first start only, when the organization is made. `environment`
-    is laid over everything else. Nothing of the caller's environment but PATH, HOME and the like
-    reaches the server: it reads common names such as PORT, HOST and LOG_LEVEL.
+    is laid over everything else; `lock` is a descriptor that the server holds while it lives.
+    Nothing of the caller's environment but PATH, HOME and the like reaches the server: it reads
+    common names such as PORT, HOST and LOG_LEVEL.
     """
 
     executable: Path
@@ -90,6 +91,7 @@ class LocalLabelStudio:
     bulk_import: bool = False
     document_root: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+    lock: int | None = None
     _process: subprocess.Popen[bytes] | None = field(default=None, init=False, repr=False)
 
     @property
@@ -108,8 +110,10 @@ class LocalLabelStudio:
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
-    def start(self, timeout_s: float = START_TIMEOUT_S) -> None:
-        """Start the server and return when it answers.
+    def start(
+        self, timeout_s: float = START_TIMEOUT_S, on_start: Callable[[int], object] = str
+    ) -> None:
+        """Start the server and return when it answers; `on_start` gets its process at once.
 
         Raises LabelStudioDidNotStart with the end of the log. A new data folder is filled from
         an already migrated one, which is made once for each installation (about a minute).
@@ -129,7 +133,9 @@ class LocalLabelStudio:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                pass_fds=() if self.lock is None else (self.lock,),
             )
+        on_start(self._process.pid)
         self._wait_until_it_answers(timeout_s)
 
     def stop(self) -> None:
@@ -254,8 +260,6 @@ def _copy_template(template: Path, data_dir: Path) -> None:
 
 
 # --- accounts and projects, through the pages and the API that people use
-
-
 @contextlib.contextmanager
 def signed_in(url: str, username: str, password: str) -> Iterator[httpx.Client]:
     """Yield a client that carries the session of `username`, as a browser would."""
@@ -297,14 +301,10 @@ def create_user(
         invitation = client.get("/api/invite").json()["invite_url"]
     with httpx.Client(base_url=url, timeout=CALL_TIMEOUT_S, follow_redirects=True) as client:
         form = _form_token(client, invitation)
+        told = {"email": username, "password": password, "first_name": first_name}
         answer = client.post(
             invitation,
-            data={
-                "email": username,
-                "password": password,
-                "first_name": first_name,
-                "csrfmiddlewaretoken": form,
-            },
+            data={**told, "csrfmiddlewaretoken": form},
             headers={"Referer": f"{url}{invitation}"},
         )
         who = client.get("/api/current-user/whoami")

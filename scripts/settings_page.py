@@ -18,7 +18,7 @@ from ml_backend.settings import CONFIG_FILE_VARIABLE, DEFAULT_CONFIG_FILE, Setti
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
 HEAD = f"""# Settings
 
-Written by `python -m scripts.settings_page` from `ml_backend/settings.py` and
+Written by `python -m scripts.settings_page` from `ml_backend/settings.py`, `round_settings.py` and
 `network_settings.py`; edit those.
 
 A command's flag wins over the environment, the environment over the YAML file (named by

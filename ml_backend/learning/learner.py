@@ -24,7 +24,7 @@ from ml_backend.learning.recipe import Recipe
 
 # One bad batch is skipped; as many as this in a row are no accident.
 NOT_FINITE_IN_A_ROW = 5
-_MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+SGD_MOMENTUM = 0.9
 
 
 @dataclass
@@ -39,15 +39,14 @@ class Learner:
     step_number: int = 0
     not_finite: int = 0
     mixed: bool = field(init=False)
-    optimizer: torch.optim.AdamW = field(init=False)
+    optimizer: torch.optim.Optimizer = field(init=False)
     average: AveragedModel | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         """Move the model to its device and prepare what trains it."""
         self.model.to(self.device).to(memory_format=torch.channels_last)
         groups = self.model.choose_trained(self.recipe)
-        fused = self.device.type in ("cpu", "cuda")
-        self.optimizer = torch.optim.AdamW(groups, lr=self.recipe.learning_rate, fused=fused)
+        self.optimizer = optimizer_of(self.recipe, groups, self.device)
         self._parallel: nn.Module = self.process.wrap(self.model, self.device)
         if self.recipe.ema_decay:
             self.average = AveragedModel(self.model, multi_avg_fn=self._approach)
@@ -77,10 +76,7 @@ class Learner:
         mixed = torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed)
         with _seeded(seed, self.device), mixed:
             logits_BC = self._parallel(inputs)
-        losses_B = F.cross_entropy(
-            logits_BC.float(), targets_B,
-            reduction="none", label_smoothing=self.recipe.label_smoothing,
-        )  # fmt: skip
+        losses_B = losses_of(self.recipe, logits_BC.float(), targets_B)
         # DDP divides the sum of the gradients by the number of processes.
         loss = (losses_B * weights_B).sum() * self.process.world_size
         loss.backward()  # type: ignore[no-untyped-call]
@@ -131,10 +127,13 @@ class Learner:
 
         Laid out in memory as the parameters are, for its kernel walks both side by side.
         """
+        sgd = self.recipe.optimizer == "sgd"
+        names = ("momentum_buffer",) if sgd else ("exp_avg", "exp_avg_sq")
         for _, parameter in self._learning():
-            step = torch.zeros((), dtype=torch.float32, device=parameter.device)
-            moments: dict[str, Any] = {name: torch.zeros_like(parameter) for name in _MOMENTS[:2]}
-            self.optimizer.state[parameter] = {"step": step, **moments}
+            moments: dict[str, Any] = {name: torch.zeros_like(parameter) for name in names}
+            if not sgd:
+                moments["step"] = torch.zeros((), dtype=torch.float32, device=parameter.device)
+            self.optimizer.state[parameter] = moments
 
     def _learning(self) -> Iterable[tuple[str, nn.Parameter]]:
         return ((name, p) for name, p in self.model.named_parameters() if p.requires_grad)
@@ -175,6 +174,29 @@ class Learner:
         decay = min(self.recipe.ema_decay, (1 + self.step_number) / (10 + self.step_number))
         with torch.no_grad():
             torch._foreach_lerp_(averages, currents, 1 - decay)
+
+
+def optimizer_of(
+    recipe: Recipe, groups: list[dict[str, Any]], device: torch.device
+) -> torch.optim.Optimizer:
+    """Build what the recipe asks for; the groups carry their weight decay and share of the rate."""
+    fused = device.type in ("cpu", "cuda")
+    rate = recipe.learning_rate
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=rate, momentum=SGD_MOMENTUM, nesterov=True, fused=fused)
+    return torch.optim.AdamW(groups, lr=rate, fused=fused)
+
+
+def losses_of(recipe: Recipe, logits_BC: Tensor, targets_B: Tensor) -> Tensor:
+    """Return each picture's loss (B)."""
+    losses_B = F.cross_entropy(
+        logits_BC, targets_B, reduction="none", label_smoothing=recipe.label_smoothing
+    )
+    if recipe.loss == "cross_entropy":
+        return losses_B
+    true_B = logits_BC.softmax(dim=1).gather(1, targets_B[:, None])[:, 0]
+    # Not to 0: a power below 1 is infinitely steep there.
+    return losses_B * (1 - true_B).clamp_min(1e-6) ** recipe.focal_gamma
 
 
 @contextmanager

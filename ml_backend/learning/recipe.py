@@ -14,6 +14,8 @@ Trained = Literal["head", "last_stage", "all"]
 Augment = Literal["none", "light", "photo", "overhead"]
 ClassBalance = Literal["none", "loss", "sampler"]
 Amp = Literal["auto", "off"]
+Optimizer = Literal["adamw", "sgd"]
+Loss = Literal["cross_entropy", "focal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,9 @@ class Recipe:
 
     trained: "head" leaves the network alone; "last_stage" trains the last quarter of its blocks.
     batch_size: of all processes together, so that more processes give the same steps.
+    optimizer: "sgd" has a momentum of 0.9 (Nesterov) and wants ten to a hundred times AdamW's rate.
+    loss: "focal" is the cross-entropy of a picture times (1 - p) ** focal_gamma, where p is what
+        its true class is given: what is learned already counts less (Lin et al., ICCV 2017).
     learning_rate: of the classifier; the network's blocks have less, the earlier the less.
     layer_decay: the rate of a block against that of the next, counted as if every network had
         twelve blocks, as ViT-B has, for which such values are published (BEiT: 0.65).
@@ -39,6 +44,9 @@ class Recipe:
     trained: Trained = "all"
     epochs: int = 12
     batch_size: int = 32
+    optimizer: Optimizer = "adamw"
+    loss: Loss = "cross_entropy"
+    focal_gamma: float = 2.0
     learning_rate: float = 1e-3
     layer_decay: float = 0.8
     weight_decay: float = 0.02
@@ -78,11 +86,14 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "class_balance": get_args(ClassBalance),
     "augment": get_args(Augment),
     "amp": get_args(Amp),
+    "optimizer": get_args(Optimizer),
+    "loss": get_args(Loss),
 }
 _WHOLE = ("epochs", "batch_size", "patience", "seed")
 _RANGES: dict[str, tuple[float, float, str]] = {
     "epochs": (1, 10_000, "1 to 10,000"),
     "batch_size": (1, 65_536, "1 to 65,536"),
+    "focal_gamma": (0.0, 10.0, "0 (cross-entropy) to 10"),
     "learning_rate": (1e-9, 1.0, "above 0, at most 1"),
     "layer_decay": (1e-3, 1.0, "above 0, at most 1 (1: all blocks alike)"),
     "weight_decay": (0.0, 1.0, "0 to 1"),

@@ -16,7 +16,7 @@ from ml_backend.learning.head import Head, fit_head
 from ml_backend.records import ChoiceControl, QueueEntry
 from ml_backend.steps.holdout import interleave
 from ml_backend.steps.situation import Situation
-from ml_backend.steps.workbench import Workbench
+from ml_backend.steps.workbench import Plan, Workbench
 from strategies import STRATEGIES, Candidates, Labeled, Ranking, rank
 
 
@@ -86,12 +86,11 @@ def order_pool(
     The same state gives the same ranking: the random numbers depend on the seed alone.
     """
     plan, candidates = bench.plan, slice(len(situation.candidate_ids_N))
-    takes_uncertainty = "uncertainty" in STRATEGIES[plan.strategy].parameters
-    parameters: dict[str, Any] = {"uncertainty": plan.uncertainty} if takes_uncertainty else {}
     # As for the head: where others want the cores too, threads of one product mostly wait.
     with threadpool_limits(1, user_api="blas"):
+        name, parameters = _strategy_now(plan, situation)
         return rank(
-            plan.strategy,
+            name,
             Candidates(
                 situation.candidate_ids_N,
                 None if probs_NC is None else probs_NC[candidates],
@@ -101,8 +100,23 @@ def order_pool(
             Labeled(embeddings_MD, situation.labels_M),
             head=plan.window,
             rng=np.random.default_rng(plan.seed),
+            class_balance=plan.class_balance,
             **parameters,
         )
+
+
+def _strategy_now(plan: Plan, situation: Situation) -> tuple[str, dict[str, Any]]:
+    """Return the query strategy of this round, the beginning's or the rest's, and its parameters.
+
+    The beginning's is asked at least for the first label that can be trained on.
+    """
+    trained_on = len(situation.labeled_ids_M)
+    labeled = trained_on + len(situation.holdout_ids_H)
+    begins = not trained_on or labeled < plan.initial_labels
+    name = plan.initial_strategy if begins and plan.initial_strategy else plan.strategy
+    takes_uncertainty = "uncertainty" in STRATEGIES[name].parameters
+    parameters: dict[str, Any] = {"uncertainty": plan.uncertainty} if takes_uncertainty else {}
+    return name, parameters | (dict(plan.strategy_parameters) if name == plan.strategy else {})
 
 
 def measure(bench: Workbench, situation: Situation, head: Head | None) -> dict[str, Any]:

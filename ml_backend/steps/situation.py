@@ -2,7 +2,8 @@
 
 Every task is in exactly one place: labeled (trained on), held out (labeled, to measure on),
 undecided (annotated, but not usable), candidate (in the pool, with a vector), audit (the same,
-drawn for the holdout), waiting (in the pool, not embedded yet), skipped, or unreadable.
+drawn for the holdout), beyond (in the pool, more than are scored), waiting (in the pool, not
+embedded yet), skipped, or unreadable.
 """
 
 from __future__ import annotations
@@ -42,12 +43,14 @@ class Situation:
     skipped_ids: tuple[int, ...]
     unreadable_ids: tuple[int, ...]
     undecided: dict[str, int]  # verdict status → tasks, for the report
+    beyond_ids: tuple[int, ...] = ()  # in the order in which they come up to be scored
 
     @property
     def pool_size(self) -> int:
         """Tasks without a usable annotation that Label Studio may still serve."""
         behind = len(self.waiting_ids) + len(self.skipped_ids) + len(self.unreadable_ids)
-        return len(self.candidate_ids_N) + len(self.audit_ids_A) + behind
+        ranked = len(self.candidate_ids_N) + len(self.audit_ids_A)
+        return ranked + len(self.beyond_ids) + behind
 
     @property
     def ranked_hashes(self) -> tuple[str, ...]:
@@ -62,7 +65,7 @@ class Situation:
     @property
     def behind(self) -> tuple[int, ...]:
         """Pool tasks that no strategy can rank, in the order in which they follow the ranking."""
-        return self.waiting_ids + self.skipped_ids + self.unreadable_ids
+        return self.beyond_ids + self.waiting_ids + self.skipped_ids + self.unreadable_ids
 
     @property
     def labels_hash(self) -> str:
@@ -85,11 +88,13 @@ def situate(
     control: ChoiceControl,
     holdout: Holdout,
     has_vector: Callable[[str], bool] = lambda _content_hash: True,
+    score_limit: int = 0,
 ) -> Situation:
     """Put every task of the mirror in its place.
 
     `has_vector` tells of a content hash whether the backbone has embedded it: another one may be
-    in force than when the image was first seen.
+    in force than when the image was first seen. `score_limit` is how many candidates there may be
+    (0: any number): a random sample that grows by the next of the draw as it is labeled.
     """
     verdicts = consensus(mirror.annotations, control.classes)
     class_rows = {name: row for row, name in enumerate(control.classes)}
@@ -113,6 +118,7 @@ def situate(
     held_out, labeled = _split(places["labeled"], hashes, holdout)
     audit, candidates = _split(places["candidate"], hashes, holdout)
     audit.sort(key=lambda row: holdout.draw(str(hashes[row])))
+    candidates, beyond = _sampled(candidates, hashes, holdout, score_limit)
     return Situation(
         labeled_ids_M=mirror.task_ids[labeled],
         labels_M=labels(labeled),
@@ -128,6 +134,7 @@ def situate(
         skipped_ids=tuple(mirror.task_ids[places["skipped"]].tolist()),
         unreadable_ids=tuple(mirror.task_ids[places["unreadable"]].tolist()),
         undecided=dict(undecided),
+        beyond_ids=tuple(mirror.task_ids[beyond].tolist()),
     )
 
 
@@ -138,6 +145,16 @@ def _split(
     held_out = [row for row in rows if holdout.has(str(hashes[row]))]
     apart = set(held_out)
     return held_out, [row for row in rows if row not in apart]
+
+
+def _sampled(
+    rows: list[int], hashes: Sequence[str | None], holdout: Holdout, limit: int
+) -> tuple[list[int], list[int]]:
+    """Return the candidates that are scored, and the others in the order of the draw."""
+    if not 0 < limit < len(rows):
+        return rows, []
+    drawn = sorted(rows, key=lambda row: holdout.draw(str(hashes[row])))
+    return sorted(drawn[:limit]), drawn[limit:]
 
 
 def _place(verdict: Verdict | None, content_hash: str | None, unreadable: str | None) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ml_backend.jobs.store import ConnectedProject, Store
+from ml_backend.settings import Settings
 from ml_backend.steps.holdout import Holdout
+from strategies.table import find_strategy
 
 if TYPE_CHECKING:  # importing a backbone's module loads torch
     from ml_backend.labelstudio.images import ImageReader
@@ -32,8 +34,37 @@ class Plan:
     fetch_workers: int
     batch_size: int
     image_max_pixels: int
+    strategy_parameters: Mapping[str, Any] = field(default_factory=dict)
+    class_balance: float = 0.0
+    initial_strategy: str = ""  # "": what the strategy itself does without a label
+    initial_labels: int = 0
+    labels_per_round: int = 1
+    score_limit: int = 0  # candidates that are scored; 0: all
     similar_share: float = 0.0  # of the queue, for what looks like labeled ones of these classes
     rare_classes: tuple[str, ...] = ()
+
+
+def plan_of(settings: Settings) -> Plan:
+    """Pick out what a round obeys.
+
+    Raises UnknownStrategy, and ConfigurationError for a parameter that cannot be.
+    """
+    find_strategy(settings.strategy).check(settings.strategy_parameters)
+    if settings.initial_strategy:
+        find_strategy(settings.initial_strategy)
+    return Plan(**{each.name: getattr(settings, each.name) for each in fields(Plan)})
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Where a project's tasks, annotations and queue are, which is Label Studio as a rule."""
+
+    reader: ProjectReader
+    queue: LabelingQueue
+    images: ImageReader
+
+
+Sides = Callable[[ConnectedProject], Side]
 
 
 @dataclass(frozen=True, slots=True)

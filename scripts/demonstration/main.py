@@ -5,16 +5,12 @@ label studio → project of images → backend → connect → trainer → (orac
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
 import click
 from rich.console import Console
@@ -22,17 +18,19 @@ from rich.panel import Panel
 
 from ml_backend.errors import ActiveLabelerError
 from ml_backend.settings import Settings, load_settings
+from scripts.child_processes import (
+    Child,
+    one_at_a_time,
+    run_to_the_end,
+    running,
+    sigterm_as_ctrl_c,
+    usable_port,
+    wait_until_it_answers,
+)
 from scripts.demonstration.accounts import furnish
 from scripts.demonstration.images import DemoImages, read_images
 from scripts.demonstration.memory import ANNOTATOR, USERNAME, Memory, recall, remember
 from scripts.demonstration.network import choose_backbone
-from scripts.demonstration.processes import (
-    Child,
-    run_to_the_end,
-    running,
-    usable_port,
-    wait_until_it_answers,
-)
 from scripts.demonstration.stage import Stage
 from scripts.digits_images import write_digits
 from scripts.local_label_studio import (
@@ -92,7 +90,7 @@ def demo(
     if fresh:
         _delete(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with _one_at_a_time(folder) as lock, _sigterm_as_ctrl_c(), ExitStack() as everything:
+    with one_at_a_time(folder) as lock, sigterm_as_ctrl_c(), ExitStack() as everything:
         try:
             stage = _stage(everything, folder, lock, images)
             _show(everything, stage, annotate, pace, then_stop)
@@ -133,42 +131,8 @@ def _delete(folder: Path) -> None:
     if any(folder.iterdir()) and not (folder / "demo.json").exists():
         raise click.ClickException(f"{folder} holds no demo (there is no demo.json): not deleted")
     click.confirm(f"Delete {folder} with its annotations and models?", abort=True)
-    with _one_at_a_time(folder):
+    with one_at_a_time(folder):
         shutil.rmtree(folder)
-
-
-@contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[int]:
-    """Hold the folder's lock; two demos on one database would harm each other.
-
-    Backend and trainer inherit the descriptor that this yields, so that what a killed demo left
-    running is noticed too. The file names the processes.
-    """
-    with (folder / "lock").open("a+") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            left = " ".join((folder / "lock").read_text().split())
-            raise click.ClickException(
-                f"another demo runs in {folder}, or the servers of one that was killed. Stop it "
-                f"with Ctrl-C there, or end them with: kill {left}; or take --folder"
-            ) from None
-        lock.truncate(0)
-        yield lock.fileno()
-
-
-@contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """End in order when asked to end: a demo that just died would leave three servers behind."""
-
-    def interrupt(_signal: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    previous = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _images(folder: Path, memory: Memory, asked: Path | None) -> DemoImages:

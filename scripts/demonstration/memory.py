@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+
+from scripts.private_file import write_private_json
 
 USERNAME = "demo@example.org"
 ANNOTATOR = "annotator@example.org"
@@ -41,8 +42,4 @@ def recall(folder: Path) -> Memory:
 
 def remember(folder: Path, memory: Memory) -> None:
     """Write the memory in one step, readable by its owner alone: it holds logins."""
-    written = folder / "demo.json.new"
-    descriptor = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(asdict(memory), file, indent=1)
-    written.replace(folder / "demo.json")
+    write_private_json(folder / "demo.json", asdict(memory))

@@ -19,9 +19,9 @@ from ml_backend.steps.workbench import Workbench
 from scripts.demonstration.curve import Measured, as_table, compare, verdict
 from scripts.demonstration.images import LabeledImage, pool_place
 from scripts.demonstration.memory import ANNOTATOR
-from scripts.demonstration.oracle import Answered, annotate
 from scripts.demonstration.stage import Stage
 from scripts.local_label_studio import signed_in
+from scripts.oracle import Answered, annotate
 
 COLUMNS = (
     TextColumn("Annotating"),
@@ -51,7 +51,9 @@ def work(stage: Stage, tasks: int, pace_s: float) -> None:
         Progress(*COLUMNS, console=stage.console) as progress,
     ):
         bar = progress.add_task("", total=tasks)
-        shown = annotate(client, memory.project_id, lambda uri: pool[pool_place(uri)].label)
+        shown = annotate(
+            client, memory.project_id, lambda task: pool[pool_place(task["data"]["image"])].label
+        )
         for answered in islice(shown, tasks):
             answers.append(answered)
             memory.served.append(pool_place(answered.image_uri))

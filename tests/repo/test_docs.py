@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from scripts import settings_page
+from scripts import run_config_page, settings_page
 from scripts.demonstration.main import demo
 from tests.repo.sources import ROOT
 
@@ -101,3 +101,28 @@ def test_every_command_in_the_readme_exists() -> None:
 
     named = set(re.findall(r"active-labeler ([a-z-]+)", README))
     assert named <= cli.commands.keys()
+
+
+def test_every_key_in_the_docs_of_a_run_exists() -> None:
+    known = run_config_page.keys()
+    sections = "|".join(name for name in known if "." not in name and name != "settings")
+    for page in ("from-active-labeler.md", "run.md"):
+        named = re.findall(rf"`((?:{sections})\.[a-z_.]+)", (ROOT / "docs" / page).read_text())
+        assert named, page
+        assert not {name.rstrip(".") for name in named} - known.keys(), page
+
+
+def test_each_row_of_the_seed_has_what_does_it_here() -> None:
+    table = (ROOT / "docs" / "from-active-labeler.md").read_text()
+    rows = re.findall(r"^\| (.+?) \| (.+) \|$", table, re.MULTILINE)[2:]
+    assert len(rows) > 30
+    for there, here in rows:
+        assert "`" in here or there.startswith(("embeddings", "swipe")), there
+
+
+def test_every_command_in_the_docs_of_a_run_exists() -> None:
+    from scripts.active_labeler import cli
+
+    for page in ("from-active-labeler.md", "run.md"):
+        named = re.findall(r"active-labeler ([a-z-]+)", (ROOT / "docs" / page).read_text())
+        assert set(named) <= cli.commands.keys()

@@ -12,7 +12,8 @@ ADAPTERS = {"labelstudio", "learning", "strategies", "store", "sources"}
 STORY = GROUND | ADAPTERS | {"steps"}
 # What each part may import of the others. A part that is missing here is a failure.
 ALLOWED: dict[str, set[str]] = {
-    "settings": {"errors", "network_settings"},
+    "settings": {"errors", "network_settings", "round_settings"},
+    "round_settings": {"network_settings"},
     "network_settings": set(),
     "errors": set(),
     "records": set(),
@@ -34,10 +35,11 @@ ALLOWED: dict[str, set[str]] = {
     "export_labels": STORY | {"exporting"},
     "diagnosis": STORY,
     "backbone_shelf": GROUND | ADAPTERS,
+    "label_studio_wiring": STORY,
     "fine_tune_wiring": STORY | {"backbone_shelf"},
     "wiring": STORY
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
-    | {"backbone_shelf", "fine_tune_wiring", "appraisal_file"},
+    | {"backbone_shelf", "fine_tune_wiring", "appraisal_file", "label_studio_wiring"},
     "thumbnails": GROUND | {"learning"},
     "page_wiring": GROUND
     | {"store", "learning", "labelstudio", "wiring", "web", "model_desk", "thumbnails"},

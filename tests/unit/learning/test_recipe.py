@@ -31,6 +31,9 @@ def test_a_recipe_goes_through_json_unchanged() -> None:
         ("seed", -1, "0 to"),
         ("freeze_norm", "yes", "true or false"),
         ("class_balance", True, "one of none"),
+        ("optimizer", "adam", "one of adamw, sgd"),
+        ("loss", "hinge", "one of cross_entropy, focal"),
+        ("focal_gamma", -1.0, "to 10"),
     ],
 )
 def test_what_cannot_work_is_refused_by_name_value_and_range(

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scripts.demonstration import curve, images, memory, oracle, processes
+from scripts import child_processes as processes
+from scripts import oracle
+from scripts.demonstration import curve, images, memory
 from scripts.digits_images import render_digit
 
 

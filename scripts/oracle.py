@@ -25,20 +25,25 @@ class Answered:
 
 
 def annotate(
-    client: httpx.Client, project_id: int, answer_of: Callable[[str], str]
+    client: httpx.Client,
+    project_id: int,
+    answer_of: Callable[[dict[str, Any]], str | None],
+    names: tuple[str, str] = ("choice", "image"),
 ) -> Iterator[Answered]:
     """Annotate one task after the other until Label Studio has none left for this user.
 
-    `client` carries the annotator's session; `answer_of` maps an image's address to its class.
+    `client` carries the annotator's session; `answer_of` gives a task's class, None where the
+    oracle does not know it, which it skips; `names` are those of the <Choices> and the <Image>.
     """
     while (task := next_task(client, project_id)) is not None:
-        uri = str(task["data"]["image"])
-        suggestion = _newest_prediction(task)
-        choice = answer_of(uri)
-        submit(client, project_id, int(task["id"]), choice, suggestion.get("id"))
-        yield Answered(
-            int(task["id"]), uri, choice, _choice(suggestion), suggestion.get("model_version")
-        )
+        task_id, suggestion = int(task["id"]), _newest_prediction(task)
+        choice = answer_of(task)
+        if choice is None:
+            skip(client, project_id, task_id)
+            continue
+        submit(client, project_id, task_id, choice, suggestion.get("id"), names)
+        uri = str(task["data"].get("image", ""))
+        yield Answered(task_id, uri, choice, _choice(suggestion), suggestion.get("model_version"))
 
 
 def next_task(client: httpx.Client, project_id: int) -> dict[str, Any] | None:
@@ -53,17 +58,31 @@ def next_task(client: httpx.Client, project_id: int) -> dict[str, Any] | None:
 
 
 def submit(
-    client: httpx.Client, project_id: int, task_id: int, choice: str, prediction_id: int | None
+    client: httpx.Client,
+    project_id: int,
+    task_id: int,
+    choice: str,
+    prediction_id: int | None,
+    names: tuple[str, str] = ("choice", "image"),
 ) -> None:
     """Press Submit with `choice` ticked."""
     region = {
-        "from_name": "choice",
-        "to_name": "image",
+        "from_name": names[0],
+        "to_name": names[1],
         "type": "choices",
         "value": {"choices": [choice]},
         "origin": "manual",
     }
     body = {"result": [region], "lead_time": 1.0, "parent_prediction": prediction_id}
+    _post(client, project_id, task_id, body)
+
+
+def skip(client: httpx.Client, project_id: int, task_id: int) -> None:
+    """Press Skip."""
+    _post(client, project_id, task_id, {"result": [], "was_cancelled": True})
+
+
+def _post(client: httpx.Client, project_id: int, task_id: int, body: dict[str, Any]) -> None:
     answer = client.post(
         f"/api/tasks/{task_id}/annotations/", params={"project": project_id}, json=body
     )

@@ -1,17 +1,22 @@
-"""The backend and the trainer as child processes: started, watched, and ended with the demo."""
+"""The backend and the trainer as child processes: started, watched, and ended with their parent.
+
+Knows processes, ports and the lock of a folder; nothing of what the processes do.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 import click
 import httpx
@@ -41,12 +46,18 @@ class Child:
 
 @contextmanager
 def running(
-    name: str, arguments: list[str], folder: Path, environment: Mapping[str, str], lock: int
+    name: str,
+    arguments: list[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    lock: int,
+    on_start: Callable[[int], object] = str,
 ) -> Iterator[Child]:
     """Run `active-labeler ARGUMENTS` in `folder` while the block runs, then end it.
 
-    In a process group of its own, so that Ctrl-C reaches the demo alone and the demo decides the
-    order in which things end. The child holds the descriptor `lock` for as long as it lives.
+    In a process group of its own, so that Ctrl-C reaches the parent alone, which decides the order
+    in which things end. The child holds the descriptor `lock` for as long as it lives; `on_start`
+    gets its process at once.
     """
     log = folder / f"{name}.log"
     with log.open("ab") as output:
@@ -60,6 +71,7 @@ def running(
             start_new_session=True,
             pass_fds=(lock,),
         )
+    on_start(process.pid)
     os.write(lock, f"{process.pid}\n".encode())
     try:
         yield Child(name, process, log)
@@ -103,8 +115,69 @@ def wait_until_it_answers(child: Child, url: str) -> None:
 def usable_port(wanted: int) -> int:
     """Return `wanted`, or the next port that nobody listens on."""
     for port in range(wanted, wanted + 100):
-        with socket.socket() as probe, suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
+        if _is_free(port):
             return port
     raise click.ClickException(f"no free port from {wanted} to {wanted + 99}")
+
+
+def require_port(port: int) -> None:
+    """Wait a little until nobody listens on a port. Raises click.ClickException."""
+    end = time.monotonic() + STOP_TIMEOUT_S
+    while not _is_free(port):
+        if time.monotonic() > end:
+            raise click.ClickException(
+                f"port {port}, on which this was begun, is taken by another program: end that one"
+            )
+        time.sleep(0.2)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+@contextmanager
+def one_at_a_time(folder: Path, *, wait_s: float = 0.0) -> Iterator[int]:
+    """Hold the folder's lock; two on one database would harm each other.
+
+    Child processes inherit the descriptor that this yields, so that what a killed parent left
+    running is noticed too: waited for `wait_s` seconds, then refused with click.ClickException.
+    The file names the processes.
+    """
+    end = time.monotonic() + wait_s
+    with (folder / "lock").open("a+") as lock:
+        while not _locked(lock.fileno()):
+            if time.monotonic() >= end:
+                left = " ".join((folder / "lock").read_text().split())
+                raise click.ClickException(
+                    f"another one runs in {folder}, or the servers of one that was killed. Stop it "
+                    f"with Ctrl-C there, or end them with: kill {left}; or take --folder"
+                )
+            time.sleep(0.2)
+        lock.truncate(0)
+        yield lock.fileno()
+
+
+def _locked(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+@contextmanager
+def sigterm_as_ctrl_c() -> Iterator[None]:
+    """End in order when asked to end: a parent that just died would leave its servers behind."""
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
