@@ -85,8 +85,8 @@ def _suspects(asked: Blind, classes: tuple[str, ...]) -> list[dict[str, Any]]:
                 "score": each.wrong,
                 "sentence": (
                     f"Labeled {label}; a model that did not see this label says {suggested} "
-                    f"({100 * each.probability:.0f} %) and gives {label} "
-                    f"{100 * each.self_confidence:.0f} %."
+                    f"({100 * each.probability:.0f} %), not {label} "
+                    f"({100 * each.self_confidence:.0f} %)."
                 ),
             }
         )
