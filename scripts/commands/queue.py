@@ -149,6 +149,8 @@ def rollback(shell: Shell, project_id: int, version: str | None, as_json: bool) 
 
 
 def _standing(settings: Settings, store: Store, project: ConnectedProject) -> dict[str, Any]:
+    """Tell all that the admin's page tells of a project; doctor's table is asked for by itself."""
+    from ml_backend.web.page_views import history
     from ml_backend.wiring import project_folder
 
     appraisal = last_appraisal(project_folder(settings, project.project_id))
@@ -166,7 +168,11 @@ def _standing(settings: Settings, store: Store, project: ConnectedProject) -> di
         "unreadable": store.unreadable(project.project_id),
         "last_round": dataclasses.asdict(rounds[0]) if rounds else None,
         "fine_tune": dataclasses.asdict(fine_tunes[0]) if fine_tunes else None,
-        "appraisal": {**appraisal, "map": None} if appraisal else None,
+        "appraisal": appraisal,
+        "models": [dataclasses.asdict(record) for record in store.models(project.project_id)],
+        "jobs": [dataclasses.asdict(record) for record in store.jobs(project.project_id)],
+        "front": [dataclasses.asdict(record) for record in store.fronts(project.project_id)],
+        "history": history(store, project),
     }
 
 

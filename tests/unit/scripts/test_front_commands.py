@@ -96,12 +96,23 @@ def test_without_an_appraisal_it_says_what_to_do(tmp_path: Path, store: Store) -
     assert "active-labeler appraise --project 7" in str(result.exception)
 
 
-def test_status_has_one_line_of_it_and_no_map(appraised: Path) -> None:
+def test_status_has_one_line_of_it(appraised: Path) -> None:
     line = "Accuracy 90.0% (82.0% to 95.0%, on 50 held out). 38 labels saved [20, 47]."
     assert line in " ".join(run(appraised, "status").output.split())
     result = run(appraised, "status", "--json")
     (shown,) = json.loads(result.stdout)["projects"]
-    assert shown["appraisal"] == {**APPRAISAL, "map": None}
+    assert shown["appraisal"] == APPRAISAL
+
+
+def test_status_has_what_the_models_page_tells(tmp_path: Path, store: Store) -> None:
+    store.ask_job(7, "promote", {"model": "0002-abc"}, NOW)
+    store.ask_front(7, [3], "a suspect", NOW)
+    store.note_model(7, "0002-abc", "refused", "no better", NOW)
+    (shown,) = json.loads(run(tmp_path, "status", "--json").stdout)["projects"]
+    assert [(job["kind"], job["state"]) for job in shown["jobs"]] == [("promote", "waiting")]
+    assert [(row["task_id"], row["why"]) for row in shown["front"]] == [(3, "a suspect")]
+    assert [(row["model"], row["state"]) for row in shown["models"]] == [("0002-abc", "refused")]
+    assert [(row["what"], row["name"]) for row in shown["history"]] == [("model", "0002-abc")]
 
 
 def test_an_example_is_a_task_or_a_file(tmp_path: Path, store: Store) -> None:
