@@ -49,6 +49,7 @@ def page_services(settings: Settings, store: Store) -> PageServices:
         compare=lambda project_id, one, other: desk(project_id).compare(one, other),
         doctor=partial(wiring.diagnose, settings, store),
         thumbnail=thumbnail_of(settings, store),
+        links_url=settings.links_url,
     )
 
 

@@ -17,6 +17,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
+    ValidationInfo,
     field_validator,
 )
 from pydantic_settings import (
@@ -45,6 +46,12 @@ class Settings(RoundSettings):
         "http://localhost:8080",
         validation_alias=known_as("label_studio_url", bare=True),
         description="Where Label Studio is reached from here. The token is sent nowhere else.",
+    )
+    label_studio_public_url: str = Field(
+        "",
+        validation_alias=known_as("label_studio_public_url", bare=True),
+        description="Where people's browsers reach Label Studio, if not at LABEL_STUDIO_URL: links "
+        "lead there.",
     )
     label_studio_api_key: SecretStr = Field(
         SecretStr(""),
@@ -197,12 +204,19 @@ class Settings(RoundSettings):
             raise ValueError(f"expected numbers above 0, got {value}")
         return value
 
-    @field_validator("label_studio_url")
+    @field_validator("label_studio_url", "label_studio_public_url")
     @classmethod
-    def _http_url(cls, value: str) -> str:
+    def _http_url(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.field_name == "label_studio_public_url":
+            return value
         if not value.startswith(("http://", "https://")):
             raise ValueError(f"expected http://... or https://..., got {value!r}")
         return value.rstrip("/")
+
+    @property
+    def links_url(self) -> str:
+        """Where links for people lead."""
+        return self.label_studio_public_url or self.label_studio_url
 
     @property
     def sqlalchemy_url(self) -> str:

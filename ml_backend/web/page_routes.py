@@ -91,6 +91,7 @@ def _finder(services: WebServices) -> Callable[[int], ConnectedProject]:
 def _paper(
     services: WebServices, project: ConnectedProject, appraisal: Mapping[str, Any] | None
 ) -> Paper:
+    assert services.pages is not None
     drawn_at = hashlib.sha256(str((appraisal or {}).get("made_at")).encode()).hexdigest()[:12]
 
     def chart(name: str, says: str) -> Markup:
@@ -99,6 +100,7 @@ def _paper(
 
     return Paper(
         project=project,
+        links_url=services.pages.links_url,
         now=services.clock(),
         picture=lambda task_id: f"{address_of(project, 'thumb', str(int(task_id)))}.jpg",
         chart=chart,

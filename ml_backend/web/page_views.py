@@ -28,10 +28,12 @@ COMMANDS = "active-labeler {} --project {}"
 class Paper:
     """How a project's sections show pictures: by address on a page, inside the file in a report.
 
-    `picture` gives a task's thumbnail or None, `chart` an `<img>` or an `<svg>`.
+    `picture` gives a task's thumbnail or None, `chart` an `<img>` or an `<svg>`. Links lead to
+    Label Studio at `links_url`.
     """
 
     project: ConnectedProject
+    links_url: str
     now: datetime
     picture: Callable[[int], str | None]
     chart: Callable[[str, str], Markup]
@@ -39,7 +41,7 @@ class Paper:
 
     def link(self, task_id: int) -> str:
         """Give the address at which Label Studio shows a task."""
-        url = self.project.label_studio_url
+        url = self.links_url
         base = url if url.startswith(("http://", "https://")) else "about:invalid#"
         return f"{base}/projects/{self.project.project_id}/data?task={int(task_id)}"
 

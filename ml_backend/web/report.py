@@ -39,6 +39,7 @@ def render_report(
     pictures: Mapping[int, bytes],
     *,
     now: datetime,
+    links_url: str,
     version: str,
     notes: Sequence[str] = (),
 ) -> str:
@@ -67,7 +68,7 @@ def render_report(
 
     return environment.get_template("report.html").render(
         project=project,
-        paper=Paper(project, now, picture, chart, alive=False),
+        paper=Paper(project, links_url, now, picture, chart, alive=False),
         counts=counts,
         appraisal=appraisal,
         since=labels_since(counts, appraisal),

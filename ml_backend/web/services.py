@@ -19,7 +19,7 @@ class PageServices:
     `session_key` signs cookies: 32 bytes or more, the same in all workers. `models`, `card` and
     `compare` are the model desk's. `doctor` asks Label Studio and may take seconds. `thumbnail`
     returns a small JPEG of a task; raises ImageUnreadable, LabelStudioError, Busy, and LookupError
-    for an unknown task.
+    for an unknown task. Links lead to `links_url`.
     """
 
     session_key: bytes
@@ -28,6 +28,7 @@ class PageServices:
     compare: Callable[[int, str, str], dict[str, Any]]
     doctor: Callable[[int], list[Finding]]
     thumbnail: Callable[[int, int], bytes]
+    links_url: str
 
 
 @dataclass(frozen=True, slots=True)

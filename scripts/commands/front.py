@@ -109,7 +109,7 @@ def put_to_front(store: Store, project_id: int, task_ids: Any, why: str) -> int:
 
 def link(settings: Settings, project_id: int, task_id: int) -> str:
     """Return where a task opens in Label Studio."""
-    return f"{settings.label_studio_url}/projects/{project_id}/data?task={task_id}"
+    return f"{settings.links_url}/projects/{project_id}/data?task={task_id}"
 
 
 def _examples(given: tuple[str, ...]) -> tuple[list[int], list[Path]]:

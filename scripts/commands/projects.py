@@ -53,7 +53,7 @@ def connect(
         answer = {"project": project_id, "round": summary(done), "connected": not failed}
         print_json({**answer, "doctor": [dataclasses.asdict(finding) for finding in findings]})
     else:
-        _tell(project.title, settings.label_studio_url, project_id, summary(done))
+        _tell(project.title, settings.links_url, project_id, summary(done))
         print_findings(findings)
     raise SystemExit(1 if failed else 0)
 

@@ -69,6 +69,7 @@ def report(
         appraisal,
         pictures,
         now=now,
+        links_url=settings.links_url,
         version=__version__,
         notes=notes,
     )

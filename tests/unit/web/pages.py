@@ -68,6 +68,7 @@ def page_services(words: str = "", **changes: Any) -> PageServices:
         },
         "doctor": lambda _project_id: [Finding(f"token{words}", "failure", words, words)],
         "thumbnail": lambda _project_id, _task_id: JPEG,
+        "links_url": "https://labels.example.org",
     }
     return PageServices(**fields | changes)
 

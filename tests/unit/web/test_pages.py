@@ -73,7 +73,7 @@ def test_the_queue_shows_reason_answer_and_the_nearest_label(tmp_path: Path) -> 
     assert "Task 10 The model says cat , 41 % sure Unsure between two classes." in page.text
     assert "Nearest labeled: cat , similarity 0.93" in page.text
     assert "/ui/projects/7/thumb/10.jpg" in page.links
-    assert "http://localhost:8080/projects/7/data?task=10" in page.links
+    assert "https://labels.example.org/projects/7/data?task=10" in page.links
 
 
 def test_before_anything_can_be_measured_the_page_says_so_and_what_to_do(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_suspects_link_to_label_studio_and_go_to_the_front(tmp_path: Path) -> No
     built = with_pages(tmp_path)
     client = signed_in(built)
     page = Reader(client.get("/ui/projects/7/suspects").text)
-    assert "http://localhost:8080/projects/7/data?task=2" in page.links
+    assert "https://labels.example.org/projects/7/data?task=2" in page.links
     assert "dog → cat , 97 % likely" in page.text
     sent = {"task": ["2", "1"], "why": "suspect label", "do": "ask"}
     after = press(client, "/ui/projects/7/suspects", "/ui/projects/7/front", **sent)

@@ -26,6 +26,7 @@ def render(folder: Path, found: dict[str, Any] | None, title: str = "Cats", **ex
         found,
         {task_id: JPEG for task_id in pictured(found)},
         now=NOW,
+        links_url="https://labels.example.org",
         version="1.2.3",
         **extra,
     )
