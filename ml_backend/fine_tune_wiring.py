@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 from ml_backend import __version__
 from ml_backend.backbone_shelf import Backbones, registry_of
 from ml_backend.errors import ConfigurationError, CorruptFile, UnknownModel
+from ml_backend.jobs.background import Process
 from ml_backend.jobs.held_fine_tune import HeldFineTune
 from ml_backend.jobs.job_loop import JobLoop
-from ml_backend.jobs.slow_loop import FineTunePolicy, Process, SlowLoop
+from ml_backend.jobs.slow_loop import FineTunePolicy, SlowLoop
 from ml_backend.jobs.store import ConnectedProject, Store
 from ml_backend.learning.recipe import Recipe
 from ml_backend.settings import Settings

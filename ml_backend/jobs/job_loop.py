@@ -7,12 +7,11 @@ What such a process does stands in `ml_backend.processes`.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
-from ml_backend.jobs.slow_loop import LOOK_EVERY_S, NEVER, Process
+from ml_backend.jobs.background import OneAtATime, Process
 from ml_backend.jobs.store import JobRecord, Store
 
 log = logging.getLogger(__name__)
@@ -28,8 +27,7 @@ class JobLoop:
     start: Callable[[int], Process]
     now: Callable[[], datetime]
     appraises: bool = True  # by itself, whenever there are new labels
-    _process: Process | None = None
-    _looked: float = NEVER
+    _processes: OneAtATime = field(default_factory=lambda: OneAtATime("job"))
 
     def appraise(self, project_id: int) -> None:
         """Ask for an appraisal, unless the labels are those of the last one."""
@@ -43,25 +41,16 @@ class JobLoop:
 
     def tend(self) -> None:
         """Start what waits, once a second at most, and see how the last process ended."""
-        if time.monotonic() - self._looked < LOOK_EVERY_S:
+        if not self._processes.is_free():
             return
-        self._looked = time.monotonic()
-        if self._process is not None:
-            code = self._process.poll()
-            if code is None:
-                return
-            log.log(logging.WARNING if code else logging.DEBUG, "job's process ended with %d", code)
-            self._process = None
         waiting = self.store.waiting_job(self.now())
         if waiting is not None and not self._given_up(waiting):
             log.info("job %d: %s of project %d", waiting.job_id, waiting.kind, waiting.project_id)
-            self._process = self.start(waiting.job_id)
+            self._processes.run(self.start(waiting.job_id))
 
     def stop(self) -> None:
         """Ask the process to end; its job is begun again later."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process = None
+        self._processes.stop()
 
     def _given_up(self, waiting: JobRecord) -> bool:
         if waiting.attempts < MAX_ATTEMPTS:

@@ -7,31 +7,19 @@ again where it died. What such a process does stands in `ml_backend.fine_tune`.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any
 
+from ml_backend.jobs.background import OneAtATime, Process
 from ml_backend.jobs.store import FineTuneRecord, Store
 from ml_backend.records import WebhookEvent
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_S = 1.0
 MAX_ATTEMPTS = 3  # processes that die of the same fine-tune
 START_TRAINING = "START_TRAINING"  # the event that Label Studio's button sends
-NEVER = float("-inf")
-
-
-class Process(Protocol):
-    """What is needed of subprocess.Popen."""
-
-    def poll(self) -> int | None:
-        """Return how it ended, or None."""
-
-    def terminate(self) -> None:
-        """Ask it to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +46,7 @@ class SlowLoop:
     start: Callable[[int], Process]
     policy: FineTunePolicy
     now: Callable[[], datetime]
-    _process: Process | None = None
-    _looked: float = NEVER
+    _processes: OneAtATime = field(default_factory=lambda: OneAtATime("fine-tune"))
 
     def after_round(self, project_id: int, report: dict[str, Any]) -> None:
         """Ask for a fine-tune where a round found enough that is new."""
@@ -77,25 +64,16 @@ class SlowLoop:
 
     def tend(self) -> None:
         """Start what waits, once a second at most, and see how the last process ended."""
-        if time.monotonic() - self._looked < LOOK_EVERY_S:
+        if not self._processes.is_free():
             return
-        self._looked = time.monotonic()
-        if self._process is not None:
-            code = self._process.poll()
-            if code is None:
-                return
-            log.log(logging.WARNING if code else logging.DEBUG, "fine-tune ended with %d", code)
-            self._process = None
         waiting = self.store.waiting_fine_tune(self.now())
         if waiting is not None and not self._given_up(waiting):
             log.info("fine-tune %d of project %d", waiting.fine_tune_id, waiting.project_id)
-            self._process = self.start(waiting.fine_tune_id)
+            self._processes.run(self.start(waiting.fine_tune_id))
 
     def stop(self) -> None:
         """Ask the process to end; the fine-tune is gone on with later."""
-        if self._process is not None:
-            self._process.terminate()
-            self._process = None
+        self._processes.stop()
 
     def _given_up(self, waiting: FineTuneRecord) -> bool:
         if waiting.attempts < MAX_ATTEMPTS:

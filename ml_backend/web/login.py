@@ -12,12 +12,13 @@ import hashlib
 import hmac
 from datetime import timedelta
 
-from flask import Flask, Request, request, session
+from flask import Flask, request, session
 from flask.sessions import SecureCookieSessionInterface
 from werkzeug.exceptions import TooManyRequests
 
 from ml_backend.web.attempts import Attempts
 from ml_backend.web.auth import Credentials, identify
+from ml_backend.web.payloads import basic_login
 from ml_backend.web.services import WebServices
 
 LASTS = timedelta(hours=12)
@@ -63,7 +64,7 @@ class Guard:
 
     def may_read(self) -> bool:
         """Tell whether this request carries the right login, for scripts that read pages."""
-        sent = _basic(request)
+        sent = basic_login(request)
         return sent is not None and request.method in ("GET", "HEAD") and self._knows(*sent)
 
     def sign_in(self, user: str, password: str) -> bool:
@@ -99,13 +100,3 @@ def own_page(target: str | None) -> str:
     asked = target or ""
     harmless = asked.isascii() and asked.isprintable() and "\\" not in asked and "//" not in asked
     return asked if harmless and asked.startswith(ROOT) else ROOT
-
-
-def _basic(request: Request) -> tuple[str, str] | None:
-    try:
-        sent = request.authorization
-    except ValueError:  # werkzeug's answer to a header that is not ASCII
-        return None
-    if sent is None or sent.type != "basic" or sent.username is None:
-        return None
-    return sent.username, sent.password or ""

@@ -111,3 +111,14 @@ def _one_line(error: ValueError) -> str:
     if isinstance(error, UnicodeDecodeError):
         return f"{error.reason} at byte {error.start}"
     return str(error).splitlines()[0][:200]
+
+
+def basic_login(request: Request) -> tuple[str, str] | None:
+    """Read the user and password of Basic authentication; None where there is none."""
+    try:
+        sent = request.authorization
+    except ValueError:  # werkzeug's answer to a header that is not ASCII
+        return None
+    if sent is None or sent.type != "basic" or sent.username is None:
+        return None
+    return sent.username, sent.password or ""

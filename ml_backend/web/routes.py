@@ -19,6 +19,7 @@ from ml_backend.web.auth import SECRET_HEADER, Caller, Credentials, identify
 from ml_backend.web.metrics import Metrics
 from ml_backend.web.pages import add_pages, wants_page
 from ml_backend.web.payloads import (
+    basic_login,
     json_object,
     named_project,
     objects,
@@ -167,17 +168,7 @@ def _live_versions(services: WebServices, caller: Caller) -> list[str]:
 
 
 def _credentials() -> Credentials:
-    return Credentials(request.headers.get(SECRET_HEADER) or None, _login())
-
-
-def _login() -> tuple[str, str] | None:
-    try:
-        sent = request.authorization
-    except ValueError:  # werkzeug's answer to a header that is not ASCII
-        return None
-    if sent is None or sent.type != "basic" or sent.username is None:
-        return None
-    return sent.username, sent.password or ""
+    return Credentials(request.headers.get(SECRET_HEADER) or None, basic_login(request))
 
 
 def _unauthorized(what: str) -> Unauthorized:

@@ -24,7 +24,7 @@ from ml_backend.backbone_shelf import Backbones
 from ml_backend.errors import ConfigurationError
 from ml_backend.exporting.pictures import ImageFiles
 from ml_backend.fine_tune_wiring import slow_loop
-from ml_backend.jobs.slow_loop import Process
+from ml_backend.jobs.background import Process
 from ml_backend.jobs.store import ConnectedProject, ImportedImage, ImportProject, Store
 from ml_backend.jobs.trainer import LEASE_S, kept_claim, run_claimed
 from ml_backend.labelstudio.labeling_config import hash_of, parse_control

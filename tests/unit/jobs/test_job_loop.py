@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import pytest
 
 from ml_backend.errors import UnknownModel
-from ml_backend.jobs import job_loop
 from ml_backend.jobs.held_job import held_job
 from ml_backend.jobs.job_loop import MAX_ATTEMPTS, JobLoop
 from ml_backend.jobs.store import Store
@@ -55,7 +54,7 @@ def started() -> Started:
 
 @pytest.fixture
 def jobs(store: Store, started: Started, monkeypatch: pytest.MonkeyPatch) -> JobLoop:
-    monkeypatch.setattr(job_loop, "LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("ml_backend.jobs.background.LOOK_EVERY_S", 0.0)
     return JobLoop(store, started, lambda: NOW)
 
 

@@ -56,7 +56,7 @@ def started() -> Started:
 
 @pytest.fixture
 def slow(store: Store, started: Started, monkeypatch: pytest.MonkeyPatch) -> SlowLoop:
-    monkeypatch.setattr("ml_backend.jobs.slow_loop.LOOK_EVERY_S", 0.0)
+    monkeypatch.setattr("ml_backend.jobs.background.LOOK_EVERY_S", 0.0)
     policy = FineTunePolicy(by_itself=True, after_labels=100, after_growth=0.5)
     return SlowLoop(store, started, policy, lambda: NOW)
 
