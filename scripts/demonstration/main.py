@@ -218,7 +218,7 @@ def _announce(stage: Stage) -> None:
             f"Label Studio  {stage.studio.url}/projects/{memory.project_id}/data\n"
             f"  login       {USERNAME}   password {memory.password}\n"
             f"  or          {ANNOTATOR}   password {memory.annotator_password}\n"
-            f"Backend       http://127.0.0.1:{memory.backend_port}/status\n"
+            f"Admin's page  http://127.0.0.1:{memory.backend_port}/ui/\n"
             f"  login       {USERNAME}   password {memory.password}\n\n"
             "Press [bold]Label All Tasks[/bold] in Label Studio: the next task is the one that the "
             "model can learn most from.",

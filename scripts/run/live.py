@@ -35,7 +35,7 @@ from scripts.oracle import annotate
 from scripts.run.data import RunData, classes_of
 from scripts.run.finish import export
 from scripts.run.in_force import Run
-from scripts.run.memory import ANNOTATOR
+from scripts.run.memory import ANNOTATOR, USERNAME
 from scripts.run.servers import Servers
 from scripts.run.show import Board
 from scripts.run.target import Standing, reached
@@ -259,6 +259,9 @@ def _announce(live: LiveRun, console: Console, *, oracle: bool) -> None:
     if live.servers.local and not oracle:
         memory = live.servers.memory
         console.print(f"  login {ANNOTATOR}, password {memory.annotator_password}", highlight=False)
+        page = f"http://127.0.0.1:{memory.backend_port}/ui/"
+        console.print(f"What it is worth: {page}", highlight=False)
+        console.print(f"  login {USERNAME}, password {memory.password}", highlight=False)
     who = "An oracle labels." if oracle else "Press Label All Tasks there."
     console.print(f"{who} Ctrl-C stops everything; started again, it goes on.", highlight=False)
 
