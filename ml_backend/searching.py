@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from ml_backend.errors import ConfigurationError
 from ml_backend.jobs.store import Mirror
 from ml_backend.learning.images import decode
-from ml_backend.steps.neighbours import unit_length
 from ml_backend.steps.situation import situate
 from ml_backend.steps.workbench import Workbench
 from strategies import Candidates, Labeled, rank
+from strategies.geometry import Directions
 
 LARGEST_FILE_BYTES = 100 * 2**20
 
@@ -24,9 +24,9 @@ def find_similar(
 ) -> list[tuple[int, float]]:
     """Return up to `count` (task, cosine to its nearest example), most alike first.
 
-    By the embeddings of the model in force. Tasks that are drawn for the holdout are left out: put
-    at the front, they would no longer be a random sample. Raises ConfigurationError for a task
-    without an embedding, ImageUnreadable for a file that is no image.
+    By the embeddings of the model in force, seen from the pool's mean. Tasks that are drawn for the
+    holdout are left out: put at the front, they would no longer be a random sample. Raises
+    ConfigurationError for a task without an embedding, ImageUnreadable for a file that is no image.
     """
     mirror, cache = bench.store.mirror(bench.project.project_id), bench.cache()
     cache.refresh()
@@ -50,7 +50,8 @@ def find_similar(
         examples_KD=examples_KD,
     )
     first = ranking.order[:count]
-    cosines_FK = unit_length(embeddings_ND[first]) @ unit_length(examples_KD).T
+    directions = Directions.of_pool(embeddings_ND, examples_KD)  # as the strategy compares them
+    cosines_FK = directions.of(embeddings_ND[first]) @ directions.of(examples_KD).T
     return list(zip(ids_N[first].tolist(), cosines_FK.max(axis=1).tolist(), strict=True))
 
 
