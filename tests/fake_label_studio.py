@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
@@ -102,6 +102,10 @@ class FakeLabelStudio:
     def now(self) -> datetime:
         """The server's time. It moves with every change."""
         return self._clock
+
+    def let_pass(self, time: timedelta) -> None:
+        """Let time pass without a change."""
+        self._clock += time
 
     def next_task(self) -> int | None:
         """The task that the next annotator gets; None when all is labeled or order is random."""
@@ -306,11 +310,17 @@ class FakeQueue:
         names = [each.version for each in self.server.predictions]
         return {name: names.count(name) for name in names}
 
-    def delete(self, version: str, at_most: int | None = None) -> int:
+    def delete(self, version: str, at_most: int | None = None, spare: Collection[int] = ()) -> int:
         self.server._available()
         if version == self.server.settings.model_version:
             raise PublishMismatch(f"{version!r} is what is served")
-        found = [each for each in self.server.predictions if each.version == version][:at_most]
+        if at_most is None:
+            spare = ()
+        found = [
+            each
+            for each in self.server.predictions
+            if each.version == version and each.task_id not in spare
+        ][:at_most]
         self.server.predictions = [
             each for each in self.server.predictions if not any(each is one for one in found)
         ]

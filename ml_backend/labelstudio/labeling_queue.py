@@ -8,7 +8,7 @@ of a new version, unseen by annotators, and then switched to in one call.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
@@ -118,8 +118,11 @@ class LabelingQueue:
         counts = self._client.get(f"{self._path}model-versions/")
         return {str(version): int(count) for version, count in counts.items()}
 
-    def delete(self, version: str, at_most: int | None = None) -> int:
+    def delete(self, version: str, at_most: int | None = None, spare: Collection[int] = ()) -> int:
         """Delete predictions of a version that is not served; return how many.
+
+        Those of the tasks in `spare` stay, where `at_most` is given: an annotator who has such a
+        task open could not submit it any more (400: the annotation names its prediction).
 
         With `at_most`, one short call for each prediction, so that annotators' writes get in
         between; without, all in one call, which is ten times as fast and keeps SQLite's writers
@@ -131,7 +134,7 @@ class LabelingQueue:
                 f"{version!r} is what project {self._project_id} serves; switch away from it first"
             )
         if at_most is not None:
-            return sum(self._delete_one(row) for row in islice(self._rows(version), at_most))
+            return sum(self._delete_one(row) for row in islice(self._rows(version, spare), at_most))
         reply = self._client.delete(f"{self._path}model-versions/", {"model_version": version})
         if self.settings().model_version != before:
             # Label Studio empties it where it names a backend, whatever version is deleted.
@@ -198,14 +201,14 @@ class LabelingQueue:
             accept,
         )
 
-    def _rows(self, version: str) -> Iterator[int]:
-        """Yield the ids of the predictions of a version, looked up a few tasks at a time."""
+    def _rows(self, version: str, spare: Collection[int]) -> Iterator[int]:
+        """Yield the ids of a version's predictions but of these tasks, a few tasks at a time."""
         pages = TaskLists(self._client, self._project_id, page_size=DELETE_SLICE).pages(
             [_of_version(version)], include="id,predictions,model_version", nested=True
         )
         for page in pages:
             for task in page:
-                for prediction in task["predictions"]:
+                for prediction in task["predictions"] if task["id"] not in spare else ():
                     if prediction["model_version"] == version:
                         yield prediction["id"]
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
 
 from ml_backend.jobs.store import VersionRecord
 from ml_backend.records import ProjectSettings, QueueEntry
@@ -24,6 +25,11 @@ VERSION_PREFIX = "al-"
 SAMPLING = "Uncertainty sampling"
 # A rollback needs the version before the current one; older ones only slow Label Studio down.
 KEPT_SUPERSEDED = 1
+# An annotation names the prediction that it began with, and Label Studio refuses it where that one
+# is gone: so the predictions of tasks that somebody may have open stay for a while. Those are the
+# first ones of an order that was in force, until they are labeled.
+MAY_BE_OPEN = 30
+OPEN_AT_MOST = timedelta(hours=1)
 # Rows between two looks for newer news, when writing behind the annotators' backs one by one and
 # when deleting: 0.3 s at most.
 SLICE = 10
@@ -135,20 +141,49 @@ def stands(bench: Workbench, version: str | None, found: ProjectSettings) -> boo
 def tidy(bench: Workbench, interrupted: Callable[[], bool], *, keep: int = KEPT_SUPERSEDED) -> int:
     """Delete predictions that nobody is served any more, a slice at a time; return how many.
 
-    The newest `keep` versions that were once in force stay for `rollback`.
+    The newest `keep` versions that were once in force stay for `rollback`, and of the others what
+    somebody may have open.
     """
-    deleted = 0
-    for record in _expendable(bench.store.versions(bench.project.project_id), keep):
+    deleted, project_id = 0, bench.project.project_id
+    expendable = _expendable(bench.store.versions(project_id), keep)
+    closed = _closed(bench) if expendable else frozenset()
+    for record in expendable:
+        written = bench.store.window(project_id, record.version)
+        spare = _may_be_open(record, written, closed, bench.now())
+        if spare and spare == written:
+            continue  # nothing else is left of it
         while not interrupted():
             bench.still_ours()
-            gone = bench.queue.delete(record.version, at_most=SLICE)
+            gone = bench.queue.delete(record.version, at_most=SLICE, spare=spare)
             deleted += gone
-            if gone < SLICE:
-                bench.store.set_version_state(
-                    bench.project.project_id, record.version, "deleted", bench.now()
-                )
-                break
+            if gone == SLICE:
+                continue
+            if spare:
+                bench.store.save_window(project_id, record.version, spare)
+            else:
+                bench.store.set_version_state(project_id, record.version, "deleted", bench.now())
+            break
     return deleted
+
+
+def _closed(bench: Workbench) -> frozenset[int]:
+    """Return the tasks that are labeled and not open for one more annotator."""
+    project_id, store = bench.project.project_id, bench.store
+    labeled = {
+        each.task_id
+        for each in store.mirror(project_id).annotations
+        if each.choice is not None and not each.was_cancelled
+    }
+    return frozenset(labeled - {front.task_id for front in store.fronts(project_id)})
+
+
+def _may_be_open(
+    record: VersionRecord, written: Sequence[int], closed: frozenset[int], now: datetime
+) -> list[int]:
+    """Return the tasks that somebody may have got while the version was in force."""
+    if record.state == "abandoned" or now - record.changed_at > OPEN_AT_MOST:
+        return []
+    return [task_id for task_id in written[:MAY_BE_OPEN] if task_id not in closed]
 
 
 def _expendable(records: Sequence[VersionRecord], keep: int) -> list[VersionRecord]:

@@ -433,6 +433,16 @@ def test_superseded_versions_are_deleted_in_slices_or_whole(project):
     assert project.queue.settings().model_version == "v2"
 
 
+def test_the_prediction_of_a_spared_task_stays(project):
+    made = project.add_tasks(3)
+    project.queue.write(queue_of(made), "v1")
+    project.queue.write(queue_of(made), "v2")
+    project.queue.flip("v2")
+
+    assert project.queue.delete("v1", at_most=10, spare=[made[1]]) == 2
+    assert project.queue.written("v1") == [made[1]]
+
+
 def test_the_version_that_is_served_is_never_deleted(project):
     made = project.add_tasks(2)
     project.queue.write(queue_of(made), "v1")

@@ -12,7 +12,7 @@ from ml_backend.jobs.trainer import Trainer, kept_claim, run_claimed
 from ml_backend.labelstudio.labeling_queue import UNCERTAINTY_SAMPLING
 from ml_backend.records import QueueEntry
 from ml_backend.rounds import Mode
-from ml_backend.steps.publish import SLICE, publish_rest, tidy
+from ml_backend.steps.publish import MAY_BE_OPEN, OPEN_AT_MOST, SLICE, publish_rest, tidy
 from strategies import STRATEGIES
 from tests.fake_label_studio import FakeQueue
 from tests.loop import PLAN, Loop, truth
@@ -285,9 +285,34 @@ def test_superseded_versions_go_but_the_one_for_rollback_stays(loop: Loop) -> No
         loop.run()
     assert len(loop.queue.versions()) == 4
     bench = loop.workbench(loop.project_id, lambda: None)
+    loop.server.let_pass(2 * OPEN_AT_MOST)
     tidy(bench, lambda: False)
     assert len(loop.queue.versions()) == 2
     assert loop.server.settings.model_version in loop.queue.versions()
+
+
+def test_what_somebody_may_have_open_keeps_its_prediction_until_it_is_labeled(loop: Loop) -> None:
+    loop.run()
+    first, open_elsewhere = loop.server.served_order(2)
+    begun = loop.server.settings.model_version
+    for task_id in (first, *loop.server.served_order(10)[2:5]):
+        loop.label(task_id)
+        loop.run()
+    bench = loop.workbench(loop.project_id, lambda: None)
+
+    def kept() -> set[int]:
+        tidy(bench, lambda: False)
+        return {each.task_id for each in loop.server.predictions if each.version == begun}
+
+    assert open_elsewhere in kept()
+    assert first not in kept()
+    assert len(kept()) < MAY_BE_OPEN
+    assert loop.versions()[begun] == "superseded"
+    for task_id in sorted(kept()):
+        loop.label(task_id)
+    loop.run()
+    assert kept() == set()
+    assert loop.versions()[begun] == "deleted"
 
 
 def test_what_was_never_in_force_goes_and_is_not_rolled_back_to(loop: Loop) -> None:
