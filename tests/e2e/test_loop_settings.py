@@ -34,7 +34,10 @@ def annotate(stack: Stack, n: int) -> None:
 
 
 def our_things(stack: Stack) -> dict[str, Any]:
-    return {**inventory(stack), "queue": look(stack).predictions()}
+    queue = look(stack).predictions()
+    for prediction in queue.values():
+        del prediction["created_ago"]  # "0 minutes", until it is one
+    return {**inventory(stack), "queue": queue}
 
 
 def test_connecting_again_changes_nothing(stack: Stack) -> None:
