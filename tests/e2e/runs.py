@@ -47,11 +47,19 @@ class Typed:
         return self.folder / "config.run"
 
     def configure(
-        self, source: str, labels: int, upload: bool = False, examples: str = "{}"
+        self,
+        source: str,
+        labels: int,
+        upload: bool = False,
+        examples: str = "{}",
+        port: int | None = None,
     ) -> None:
-        port, told = free_port(), str(upload).lower()
         text = CONFIG.format(
-            source=source, labels=labels, port=port, upload=told, examples=examples
+            source=source,
+            labels=labels,
+            port=port or free_port(),
+            upload=str(upload).lower(),
+            examples=examples,
         )
         (self.folder / "config.yaml").write_text(text)
 
@@ -72,12 +80,14 @@ class Typed:
 
     def to_the_end(self, *arguments: str) -> str:
         """Run it; return all that it has said."""
-        process = self.start(*arguments)
+        return self.end_of(self.start(*arguments))
+
+    def end_of(self, process: subprocess.Popen[str]) -> str:
+        """Wait for the end of what was started; return all that it has said."""
         try:
             code = process.wait(RUN_TIMEOUT_S)
         finally:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+            kill(process)
         assert code == 0, self.said()
         return self.said()
 
@@ -109,6 +119,12 @@ class Typed:
             except BlockingIOError:
                 return False
             return True
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """End it by force where it has not ended."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def rows(file: Path) -> list[dict[str, str]]:

@@ -12,6 +12,8 @@ import os
 import shutil
 import struct
 from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,8 @@ import pytest
 from PIL import Image
 
 from ml_backend.sources.pngs import png_of
-from tests.e2e.runs import CLASSES, Typed, find_the_export_right, truth
+from scripts.local_label_studio import free_port
+from tests.e2e.runs import CLASSES, Typed, find_the_export_right, kill, truth
 from tests.label_studio_server import TestServer
 
 pytestmark = [
@@ -113,13 +116,31 @@ def as_files_by_address(folder: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "write",
-    [as_tfds, as_saved_by_huggingface, as_image_folder_of_huggingface, as_files_by_address],
+    "formats",
+    [
+        (as_tfds, as_files_by_address),
+        (as_saved_by_huggingface, as_image_folder_of_huggingface),
+    ],
 )
-def test_files_of_a_format_are_labeled(write: Callable[[Path], str], typed: Typed) -> None:
-    typed.configure(write(typed.folder), LABELS)
-    typed.to_the_end("--oracle", "--pace", "0")
-    find_the_export_right(typed, LABELS, truth(typed.folder / "digits"))
+def test_files_of_two_formats_are_labeled_by_runs_that_start_at_once_on_the_same_ports(
+    formats: tuple[Callable[[Path], str], ...], typed: Typed
+) -> None:
+    port, runs = free_port(), []
+    for write in formats:
+        folder = typed.folder / write.__name__
+        shutil.copytree(typed.folder / "digits", folder / "digits")
+        one = replace(typed, folder=folder)
+        one.configure(write(folder), LABELS, port=port)
+        runs.append(one)
+    with ExitStack() as whatever_happens:
+        begun = [(one, one.start("--oracle", "--pace", "0")) for one in runs]
+        for _, process in begun:
+            whatever_happens.callback(kill, process)
+        for one, process in begun:
+            told = one.end_of(process)
+            assert f"{LABELS} images are labeled, {LABELS} were wanted" in told
+            find_the_export_right(one, LABELS, truth(one.folder / "digits"))
+            assert one.nothing_runs()
 
 
 def idx_file(path: Path, array: np.ndarray[Any, Any]) -> None:
