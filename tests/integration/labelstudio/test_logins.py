@@ -20,7 +20,7 @@ def test_a_login_is_let_in(label_studio: TestServer) -> None:
 def test_a_wrong_password_is_refused_at_once(label_studio: TestServer) -> None:
     """Label Studio answers 200 and sets a session even so."""
     with (
-        pytest.raises(PermissionError, match="did not sign second@example.org in"),
+        pytest.raises(PermissionError, match=r"did not sign second@example\.org in"),
         signed_in(label_studio.url, SECOND, "of another Label Studio"),
     ):
         pass
