@@ -5,6 +5,7 @@ Knows processes, ports and the lock of a folder; nothing of what the processes d
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import signal
@@ -12,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,12 +53,13 @@ def running(
     environment: Mapping[str, str],
     lock: int,
     on_start: Callable[[int], object] = str,
+    descriptors: Sequence[int] = (),
 ) -> Iterator[Child]:
     """Run `active-labeler ARGUMENTS` in `folder` while the block runs, then end it.
 
     In a process group of its own, so that Ctrl-C reaches the parent alone, which decides the order
-    in which things end. The child holds the descriptor `lock` for as long as it lives; `on_start`
-    gets its process at once.
+    in which things end. The child holds the descriptor `lock` for as long as it lives, and inherits
+    `descriptors` under the same numbers; `on_start` gets its process at once.
     """
     log = folder / f"{name}.log"
     with log.open("ab") as output:
@@ -69,7 +71,7 @@ def running(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            pass_fds=(lock,),
+            pass_fds=(lock, *descriptors),
         )
     on_start(process.pid)
     os.write(lock, f"{process.pid}\n".encode())
@@ -117,6 +119,20 @@ def usable_port(wanted: int) -> int:
     for port in range(wanted, wanted + 100):
         if _is_free(port):
             return port
+    raise click.ClickException(f"no free port from {wanted} to {wanted + 99}")
+
+
+def listen(host: str, wanted: int) -> socket.socket:
+    """Listen on `wanted`, or on the next port that nobody listens on; nobody else can take it then.
+
+    Raises click.ClickException where none can be had.
+    """
+    for port in range(wanted, min(wanted + 100, 2**16)):
+        try:
+            return socket.create_server((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise click.ClickException(f"cannot listen on {host}:{port}: {error}") from None
     raise click.ClickException(f"no free port from {wanted} to {wanted + 99}")
 
 

@@ -14,8 +14,9 @@ from scripts.commands.shell import Shell
 
 
 @click.command()
+@click.option("--descriptor", type=int, hidden=True, help="A socket that listens already.")
 @click.pass_obj
-def serve(shell: Shell) -> None:
+def serve(shell: Shell, descriptor: int | None) -> None:
     """Serve the backend over HTTP: /webhook, /predict, /setup, /health, /metrics, /status.
 
     This is what Label Studio talks to. It needs no GPU and trains nothing: `train` does.
@@ -23,7 +24,8 @@ def serve(shell: Shell) -> None:
     settings = shell.settings
     os.environ.update(shell.environment)
     command = [sys.executable, "-m", "gunicorn", "--config", "python:ml_backend.web.gunicorn_conf"]
-    command += ["--bind", f"{settings.host}:{settings.port}", "ml_backend.web.wsgi:app"]
+    address = f"{settings.host}:{settings.port}" if descriptor is None else f"fd://{descriptor}"
+    command += ["--bind", address, "ml_backend.web.wsgi:app"]
     os.execv(sys.executable, command)  # noqa: S606 - no shell, our own words
 
 

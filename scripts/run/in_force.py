@@ -25,7 +25,7 @@ from ml_backend.settings import (
     load_settings,
 )
 from ml_backend.steps.workbench import plan_of
-from scripts.run.config import INITIAL, RunConfig
+from scripts.run.config import INITIAL, LOCAL, RunConfig
 from scripts.run.config_file import KeyPath
 from scripts.settings_page import environment_name
 
@@ -67,7 +67,9 @@ def settings_of(run: Run, **own: Any) -> Settings:
 
     Raises ConfigurationError, naming the key, where the backend refuses one.
     """
-    given = {**given_settings(run), **own}
+    named = run.config.project.label_studio
+    address = {} if named == LOCAL else {"label_studio_url": named}
+    given = {**address, **given_settings(run), **own}
     try:
         settings = load_settings(**given)
     except ConfigurationError as error:

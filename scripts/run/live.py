@@ -125,10 +125,10 @@ def play(
     settings = servers.settings()
     store = wiring.open_store(settings)
     project_id = _import(run, data, settings, store, servers, console, hide=oracle)
-    live = LiveRun(run, servers, settings, store, project_id)
     with ExitStack() as backend:
         servers.everything = backend  # the trainer ends before the last round
-        children = servers.start_backend(settings)
+        settings, children = servers.start_backend(settings)
+        live = LiveRun(run, servers, settings, store, project_id)
         connect(run, settings, store, project_id)
         label_examples(run, settings, store, project_id)
         _announce(live, console, oracle=oracle)

@@ -11,22 +11,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 from rich.console import Console
 
 from ml_backend.errors import ConfigurationError, WeightsUnavailable
 from ml_backend.settings import Settings, load_settings
 from scripts.child_processes import (
     Child,
+    listen,
     require_port,
     running,
     usable_port,
     wait_until_it_answers,
 )
 from scripts.local_label_studio import (
+    LabelStudioDidNotStart,
     LocalLabelStudio,
     create_user,
     find_label_studio,
     mint_personal_access_token,
+    signed_in,
 )
 from scripts.run.config import LOCAL
 from scripts.run.guardian import Guardian
@@ -34,6 +38,7 @@ from scripts.run.in_force import Run, environment_of, given_settings, settings_o
 from scripts.run.memory import ANNOTATOR, USERNAME, RunMemory, remember
 
 BACKBONE_VARIABLE = "ACTIVE_LABELER_BACKBONE"
+PORTS_TRIED = 5
 
 
 @dataclass
@@ -65,11 +70,27 @@ class Servers:
             self.url = self.run.config.project.label_studio
             return
         memory = self.memory
-        if memory.label_studio_port:
-            require_port(memory.label_studio_port)  # the project is known by its address
-        else:
-            wanted = self.run.config.project.label_studio_port
-            memory.label_studio_port = self._port("Label Studio", wanted)
+        begun = bool(memory.access_token)  # the project is known by the port's address
+        if begun:
+            require_port(memory.label_studio_port)
+        for _ in range(1 if begun else PORTS_TRIED):
+            if not begun:
+                wanted = self.run.config.project.label_studio_port
+                memory.label_studio_port = self._port("Label Studio", wanted)
+            if self._start_own():
+                self._accounts()
+                return
+        raise LabelStudioDidNotStart(
+            f"port {memory.label_studio_port} was taken by another program while it started"
+        )
+
+    def _start_own(self) -> bool:
+        """Start Label Studio; return whether the port is really its own.
+
+        It takes seconds to get there. Where somebody was faster it ends, or moves on to another
+        port and tells nobody, while theirs answers.
+        """
+        memory = self.memory
         studio = LocalLabelStudio(
             executable=find_label_studio(),
             data_dir=self.run.folder / "label-studio",
@@ -82,21 +103,26 @@ class Servers:
             lock=self.lock,
         )
         self.remember()  # the password, before an account has it
-        self.everything.callback(studio.stop)
-        with self.console.status("Label Studio starts (about a minute the first time) ..."):
-            studio.start(on_start=self._watch)
         self.url = studio.url
-        self._accounts()
+        with ExitStack() as started:
+            started.callback(studio.stop)
+            try:
+                with self.console.status("Label Studio starts (about a minute the first time) ..."):
+                    studio.start(on_start=self._watch)
+            except LabelStudioDidNotStart:
+                if usable_port(studio.port) == studio.port:
+                    raise  # nobody took it
+                return False
+            if not lets_in(studio.url, USERNAME, memory.password):
+                return False
+            self.everything.push(started.pop_all())
+        return True
 
     def settings(self) -> Settings:
-        """Return the backend's settings, and note which of them its processes must be told."""
-        self.memory.backend_port = self._port(
-            "The backend", self.memory.backend_port or self.run.config.project.backend_port
-        )
+        """Return the backend's settings, without its port yet, and note which its processes get."""
         own: dict[str, Any] = {
             "label_studio_url": self.url,
             "model_dir": self.run.folder / "backend",
-            "port": self.memory.backend_port,
         }
         if self.local:
             own["label_studio_api_key"] = self.memory.access_token
@@ -108,12 +134,24 @@ class Servers:
         self.remember()
         return settings_of(self.run, **self.own)
 
-    def start_backend(self, settings: Settings) -> tuple[Child, Child]:
-        """Start serve and train; return both processes."""
-        environment = self.environment(settings)
-        backend = self._child("backend", ["serve"], environment)
-        wait_until_it_answers(backend, f"http://127.0.0.1:{settings.port}/health")
-        return backend, self._child("trainer", ["train"], environment)
+    def start_backend(self, settings: Settings) -> tuple[Settings, tuple[Child, Child]]:
+        """Start serve and train; return the settings with their port, and both processes.
+
+        The socket is made here: between a look for a free port and the backend's own bind, another
+        run could take the port, and would then be taken for this one's backend.
+        """
+        wanted = self.memory.backend_port or self.run.config.project.backend_port
+        with listen(settings.host, wanted) as door:
+            port, descriptor = int(door.getsockname()[1]), door.fileno()
+            self._tell("The backend", wanted, port)
+            self.memory.backend_port = self.own["port"] = port
+            self.remember()
+            settings = settings.model_copy(update={"port": port})
+            environment = self.environment(settings)
+            words = ["serve", "--descriptor", str(descriptor)]
+            backend = self._child("backend", words, environment, descriptor)
+        wait_until_it_answers(backend, f"http://127.0.0.1:{port}/health")
+        return settings, (backend, self._child("trainer", ["train"], environment))
 
     def environment(self, settings: Settings) -> dict[str, str]:
         """Return the environment in which a child reads the run's settings."""
@@ -123,11 +161,12 @@ class Servers:
         self.guardian.watch(process_group)
         os.write(self.lock, f"{process_group}\n".encode())
 
-    def _child(self, name: str, words: list[str], environment: dict[str, str]) -> Child:
+    def _child(
+        self, name: str, words: list[str], environment: dict[str, str], *descriptors: int
+    ) -> Child:
+        watch = self.guardian.watch
         return self.everything.enter_context(
-            running(
-                name, words, self.run.folder, environment, self.lock, on_start=self.guardian.watch
-            )
+            running(name, words, self.run.folder, environment, self.lock, watch, descriptors)
         )
 
     def _accounts(self) -> None:
@@ -143,9 +182,21 @@ class Servers:
 
     def _port(self, name: str, wanted: int) -> int:
         port = usable_port(wanted)
+        self._tell(name, wanted, port)
+        return port
+
+    def _tell(self, name: str, wanted: int, port: int) -> None:
         if port != wanted:
             self.console.print(f"Port {wanted} is taken: {name} listens on {port}.")
-        return port
+
+
+def lets_in(url: str, username: str, password: str) -> bool:
+    """Whether a Label Studio that knows this login answers there."""
+    try:
+        with signed_in(url, username, password):
+            return True
+    except (PermissionError, LookupError, httpx.HTTPError):  # another one, or no Label Studio
+        return False
 
 
 def backbone_of(

@@ -6,12 +6,15 @@ and the one that detaches connects again.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from scripts.digits_images import write_digits
+from tests.e2e.runs import CLASSES, IMAGES_A_CLASS
 from tests.e2e.stack import Stack, running_stack, screenshots_folder
 from tests.e2e.strangers import inventory, plant, their_backend
 
@@ -49,3 +52,15 @@ def stack(bare_stack: Stack, connected: Any) -> Stack:
 def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where pictures of what annotators see are kept, for people to look at."""
     return screenshots_folder(tmp_path_factory.mktemp("screenshots"))
+
+
+@pytest.fixture(scope="session")
+def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few digits, one subfolder a class."""
+    folder = tmp_path_factory.mktemp("digits")
+    write_digits(folder / "all", size_px=32)
+    for name in CLASSES:
+        (folder / "few" / name).mkdir(parents=True)
+        for file in sorted((folder / "all" / name).iterdir())[:IMAGES_A_CLASS]:
+            shutil.copy(file, folder / "few" / name)
+    return folder / "few"

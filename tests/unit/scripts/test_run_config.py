@@ -241,6 +241,17 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(
     assert told["strategy.name"] == ("entropy", "environment")
 
 
+def test_a_source_that_is_a_project_is_read_in_the_label_studio_that_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its token would go to another address otherwise."""
+    monkeypatch.setenv("LABEL_STUDIO_URL", "https://another.example.org")
+    run = run_of(tmp_path, "project: {label_studio: 'https://ls.example.org/'}\n")
+    assert settings_of(run).label_studio_url == "https://ls.example.org"
+    local = settings_of(run_of(tmp_path, "project: {label_studio: local}\n"))
+    assert local.label_studio_url == "https://another.example.org"
+
+
 def test_secrets_are_masked(tmp_path: Path) -> None:
     file = written(
         tmp_path,
