@@ -76,6 +76,7 @@ class Typed:
                 stderr=subprocess.STDOUT,
                 text=True,
                 start_new_session=True,
+                preexec_fn=_hear_ctrl_c,
             )
 
     def to_the_end(self, *arguments: str) -> str:
@@ -119,6 +120,11 @@ class Typed:
             except BlockingIOError:
                 return False
             return True
+
+
+def _hear_ctrl_c() -> None:
+    # Whatever a shell starts with `&` ignores it, and hands that on.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def kill(process: subprocess.Popen[str]) -> None:

@@ -1,6 +1,7 @@
 """`active-labeler run --oracle` on a small set of each other kind, to an export that is right.
 
-Folders and tables are in test_run.py. Each set is written by the format's own library.
+Folders and tables are in test_run.py. Each set is written by the format's own library. Run them by
+`scripts/test -m long`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from tests.label_studio_server import TestServer
 pytestmark = [
     pytest.mark.label_studio,
     pytest.mark.slow,
+    pytest.mark.long,
     pytest.mark.timeout(900),
     pytest.mark.filterwarnings("ignore"),  # of the formats' own libraries
 ]

@@ -47,7 +47,7 @@ def test_a_stated_saving_that_is_none_is_false() -> None:
 
 def test_a_project_shares_no_image_between_queue_audit_and_fresh() -> None:
     points_ND, labels_N = blobs(2000, seed=0)
-    project = simulate(ImageSet("blobs", "points", points_ND, labels_N, CLASSES), RANDOM, 3)
+    project = simulate(ImageSet(CLASSES, labels_N, points_ND, "blobs", "points"), RANDOM, 3)
     parts = [project.queue_M, project.audit_A, project.fresh_F]
     together = np.concatenate(parts)
     assert len(np.unique(together)) == len(together)
