@@ -51,6 +51,8 @@ class Guard:
             SESSION_COOKIE_PATH=ROOT,
             SESSION_COOKIE_HTTPONLY=True,
             SESSION_COOKIE_SAMESITE="Lax",
+            # An answer still on its way while somebody logs out must not bring the cookie back.
+            SESSION_REFRESH_EACH_REQUEST=False,
         )
 
     @property

@@ -80,6 +80,15 @@ def test_logging_out_ends_the_session(built: WebServices) -> None:
     assert client.get("/ui/").status_code == 303
 
 
+def test_an_answer_under_way_does_not_bring_back_a_session_that_was_ended(
+    built: WebServices,
+) -> None:
+    client = signed_in(built)
+    client.get("/ui/")
+    for view in VIEWS:
+        assert client.get(view).headers.getlist("Set-Cookie") == [], view
+
+
 def test_a_changed_password_ends_sessions(built: WebServices) -> None:
     client = signed_in(built)
     changed = dataclasses.replace(built, basic_auth=(ADMIN[0], "another"))
