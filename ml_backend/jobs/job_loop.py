@@ -1,7 +1,7 @@
 """The trainer's jobs: each is done by a process of its own, one at a time, while rounds go on.
 
 Decides when an appraisal is due, starts the process of what waits, and once more where it died.
-What such a process does stands in `ml_backend.processes`.
+What such a process does stands in `ml_backend.wiring.processes`.
 """
 
 from __future__ import annotations

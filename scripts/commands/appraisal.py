@@ -29,7 +29,8 @@ def appraise(shell: Shell, project_id: int, as_json: bool) -> None:
 
     The trainer does it by itself whenever there are new labels and nobody is at work.
     """
-    from ml_backend import processes, wiring
+    from ml_backend import wiring
+    from ml_backend.wiring import processes
 
     settings = shell.settings
     store = wiring.open_store(settings)

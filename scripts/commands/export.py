@@ -68,8 +68,8 @@ def export(
     its name. Started again after it was stopped, it goes on.
     """
     from ml_backend import wiring
-    from ml_backend.export_desk import export_labels
     from ml_backend.exporting.export import Wish
+    from ml_backend.wiring.export_desk import export_labels
 
     store = wiring.open_store(shell.settings)
     project = require(store.get_project(project_id), f"project {project_id} is not connected here")

@@ -93,8 +93,8 @@ def fine_tune(
 
 def _work(shell: Shell, store: Store, fine_tune_id: int) -> None:
     """Do what the trainer asked for: at low priority, and ended by SIGTERM between two batches."""
-    from ml_backend import processes
     from ml_backend.learning.memory import keep_freed_memory
+    from ml_backend.wiring import processes
 
     os.nice(10)  # rounds and the annotators' server come first
     keep_freed_memory()
@@ -107,8 +107,9 @@ def _work(shell: Shell, store: Store, fine_tune_id: int) -> None:
 
 def _train_here(shell: Shell, store: Store, project_id: int) -> FineTuneRecord | None:
     """Train in this process; under torchrun all of its processes do, and rank 0 reports."""
-    from ml_backend import processes, wiring
+    from ml_backend import wiring
     from ml_backend.learning.memory import keep_freed_memory
+    from ml_backend.wiring import processes
 
     keep_freed_memory()
     with stopped_by_signals() as stopping, _torchrun(shell) as process:
@@ -128,8 +129,8 @@ def _torchrun(shell: Shell) -> Iterator[Distributed | None]:
     if "RANK" not in os.environ or int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield None
         return
-    from ml_backend.backbone_shelf import Backbones
     from ml_backend.learning.distributed import Distributed
+    from ml_backend.wiring.backbone_shelf import Backbones
 
     rank, size, local = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     use_gpu = Backbones(shell.settings).has_gpu()

@@ -113,14 +113,14 @@ def import_(shell: Shell, /, options: tuple[str, ...], as_json: bool, **given: A
 
     Exit code 1 where no image could be imported.
     """
-    from ml_backend import import_wiring
     from ml_backend.importing import survey
+    from ml_backend.wiring import imports
 
     spec = source_spec(given, options)
     into = (given["project_id"], given["new_project"])
     if not given["dry_run"] and sum(each is not None for each in into) != 1:
         raise click.UsageError("say where to: --project NUMBER or --new-project TITLE")
-    source = import_wiring.open_source(shell.settings, spec)
+    source = imports.open_source(shell.settings, spec)
     stderr.print(escape(source.describe()), highlight=False)
     found = survey(source)
     if given["dry_run"]:
@@ -137,25 +137,24 @@ def import_(shell: Shell, /, options: tuple[str, ...], as_json: bool, **given: A
 def _import(
     shell: Shell, source: Any, found: Survey, given: Mapping[str, Any]
 ) -> tuple[int, ImportReport]:
-    from ml_backend import import_wiring, wiring
+    from ml_backend import wiring
     from ml_backend.importing import check_classes, import_images
+    from ml_backend.wiring import imports
 
     settings, store = shell.settings, wiring.open_store(shell.settings)
     project_id = given["project_id"]
     if project_id is None:
         classes = _classes(given["classes"]) or [*found.labels]
-        project_id = import_wiring.new_project(settings, store, given["new_project"], classes)
+        project_id = imports.new_project(settings, store, given["new_project"], classes)
         stderr.print(f"project {project_id}: {escape(given['new_project'])}", highlight=False)
-    target = import_wiring.import_target(settings, project_id, given["control"])
+    target = imports.import_target(settings, project_id, given["control"])
     show_labels = given["labels"] == "keep"
     if show_labels:
         check_classes(found.labels, target.control.classes)
-    rules = import_wiring.reading_rules(
-        settings, upload=given["upload"], by_address=given["by_address"]
-    )
+    rules = imports.reading_rules(settings, upload=given["upload"], by_address=given["by_address"])
     total = min(found.images, given["limit"] or found.images)
     with (
-        import_wiring.import_bench(settings, store, target, show_labels=show_labels) as bench,
+        imports.import_bench(settings, store, target, show_labels=show_labels) as bench,
         _progress(total) as on_progress,
     ):
         return project_id, import_images(bench, source, rules, on_progress, given["limit"])

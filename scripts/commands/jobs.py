@@ -19,7 +19,8 @@ log = logging.getLogger(__name__)
 @click.pass_obj
 def job(shell: Shell, job_id: int) -> None:
     """Work on a job at low priority; SIGTERM gives it back."""
-    from ml_backend import processes, wiring
+    from ml_backend import wiring
+    from ml_backend.wiring import processes
 
     os.nice(10)  # rounds and the annotators' server come first
     store = wiring.open_store(shell.settings)

@@ -155,7 +155,7 @@ def _put_in_force(shell: Shell, project_id: int, model: str, why: str, *, as_jso
 def _desk(shell: Shell, project_id: int) -> Any:
     """Return what the models' commands work with (a `model_desk.ModelDesk`)."""
     from ml_backend import wiring
-    from ml_backend.model_desk import ModelDesk
+    from ml_backend.wiring.model_desk import ModelDesk
 
     settings = shell.settings
     store = wiring.open_store(settings)

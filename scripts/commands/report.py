@@ -87,9 +87,10 @@ def _pictures(
     settings: Settings, project_id: int, task_ids: list[int]
 ) -> tuple[dict[int, bytes], list[str]]:
     """Read the pictures, as many as can be had; say what is missing."""
-    from ml_backend import page_wiring, wiring
+    from ml_backend import wiring
+    from ml_backend.wiring import pages
 
-    thumbnail = page_wiring.thumbnail_of(settings, wiring.open_store(settings))
+    thumbnail = pages.thumbnail_of(settings, wiring.open_store(settings))
     found: dict[int, bytes] = {}
     missing: dict[int, str] = {}
     in_a_row = 0

@@ -237,8 +237,8 @@ def _value_at(values: Any, path: KeyPath) -> Any:
 
 
 def _print_plan(wanted: Run, *, oracle: bool, offline: bool) -> None:
-    from ml_backend.import_wiring import open_source
     from ml_backend.importing import survey
+    from ml_backend.wiring.imports import open_source
     from scripts.run.data import classes_of, open_data
     from scripts.run.in_force import settings_of
 

@@ -172,15 +172,16 @@ def _shares(texts: Sequence[str]) -> tuple[float, ...]:
 
 def _source(settings: Settings, output: Path, asked: dict[str, Any]) -> Source:
     """Open what the flags name: a connected project by its own records, else any data source."""
-    from ml_backend import import_wiring, wiring
+    from ml_backend import wiring
     from ml_backend.gathering import LabeledImage
+    from ml_backend.wiring import imports
 
     spec = source_spec(asked, asked["options"])
     if spec.get("kind") == "label_studio" and spec.get("url") is None:
         store = wiring.open_store(settings)
         if connected := store.get_project(int(spec["project"])):
             return _connected(settings, store, connected, output)
-    opened = import_wiring.open_source(settings, spec)
+    opened = imports.open_source(settings, spec)
     images = [
         LabeledImage(item.key, item.label or "", partial(item.read_bytes, settings.image_max_bytes))
         for item in opened.items()
@@ -204,7 +205,7 @@ def _connected(settings: Settings, store: Store, project: ConnectedProject, outp
 
 def _embedding(settings: Settings, name: str, source: Source, on_progress: OnProgress) -> Embedding:
     """Load NAME[@WEIGHTS] with its cache in MODEL_DIR. Raises WeightsUnavailable."""
-    from ml_backend.backbone_shelf import Backbones
+    from ml_backend.wiring.backbone_shelf import Backbones
 
     bare, at, weights = name.partition("@")
     if at or bare != settings.backbone:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from ml_backend import wiring
 from ml_backend.errors import ConfigurationError
-from ml_backend.export_desk import export_labels
 from ml_backend.exporting.export import Wish
 from ml_backend.exporting.pictures import ImageFiles
 from ml_backend.jobs.store import Store
@@ -19,6 +18,7 @@ from ml_backend.learning.embeddings import embed_missing
 from ml_backend.learning.evaluation import proportion
 from ml_backend.settings import Settings
 from ml_backend.sources import Source
+from ml_backend.wiring.export_desk import export_labels
 from scripts.run.in_force import Run
 
 if TYPE_CHECKING:  # loads torch

@@ -17,7 +17,6 @@ from typing import Any
 from pydantic import BaseModel, SecretStr
 
 from ml_backend.errors import ConfigurationError
-from ml_backend.fine_tune_wiring import recipe_of
 from ml_backend.settings import (
     CONFIG_FILE_VARIABLE,
     DEFAULT_CONFIG_FILE,
@@ -25,6 +24,7 @@ from ml_backend.settings import (
     load_settings,
 )
 from ml_backend.steps.workbench import plan_of
+from ml_backend.wiring.fine_tunes import recipe_of
 from scripts.run.config import INITIAL, LOCAL, RunConfig
 from scripts.run.config_file import KeyPath
 from scripts.settings_page import environment_name

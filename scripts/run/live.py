@@ -21,11 +21,12 @@ import click
 import numpy as np
 from rich.console import Console
 
-from ml_backend import connecting, import_wiring, wiring
+from ml_backend import connecting, wiring
 from ml_backend.errors import ConfigurationError
 from ml_backend.importing import ImportReport, check_classes, import_images, survey
 from ml_backend.jobs.store import Store
 from ml_backend.settings import Settings
+from ml_backend.wiring import imports
 from scripts.child_processes import Child
 from scripts.commands.doctor import print_findings
 from scripts.commands.rounds import run_now
@@ -221,17 +222,17 @@ def _import(
     found = survey(data.pool)
     show_labels = run.config.data.known_labels == "keep" and not hide
     if not memory.project_id:
-        memory.project_id = project.number or import_wiring.new_project(
+        memory.project_id = project.number or imports.new_project(
             settings, store, project.title, classes_of(run, set(found.labels))
         )
         servers.remember()
-    target = import_wiring.import_target(settings, memory.project_id)
+    target = imports.import_target(settings, memory.project_id)
     if show_labels:
         check_classes(found.labels, target.control.classes)
     upload = project.upload or (servers.local and servers.document_root is None)
-    rules = import_wiring.reading_rules(settings, upload=upload)
+    rules = imports.reading_rules(settings, upload=upload)
     with (
-        import_wiring.import_bench(settings, store, target, show_labels=show_labels) as bench,
+        imports.import_bench(settings, store, target, show_labels=show_labels) as bench,
         progress_bars() as on_progress,
     ):
         shown = partial(on_progress, "importing images")

@@ -19,11 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from ml_backend import processes, wiring
-from ml_backend.backbone_shelf import Backbones
+from ml_backend import wiring
 from ml_backend.errors import ConfigurationError
 from ml_backend.exporting.pictures import ImageFiles
-from ml_backend.fine_tune_wiring import slow_loop
 from ml_backend.jobs.background import Process
 from ml_backend.jobs.store import ConnectedProject, ImportedImage, ImportProject, Store
 from ml_backend.jobs.trainer import LEASE_S, kept_claim, run_claimed
@@ -33,6 +31,9 @@ from ml_backend.rounds import Mode, Round
 from ml_backend.settings import Settings
 from ml_backend.sources import Source, SourceItem
 from ml_backend.steps.read_source import ReadImage, ReadingRules, read_ahead
+from ml_backend.wiring import processes
+from ml_backend.wiring.backbone_shelf import Backbones
+from ml_backend.wiring.fine_tunes import slow_loop
 from scripts.commands.shell import progress_bars
 from scripts.run.data import classes_of
 from scripts.run.finish import export

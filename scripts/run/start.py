@@ -13,7 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from ml_backend.import_wiring import open_source
+from ml_backend.wiring.imports import open_source
 from scripts.child_processes import one_at_a_time, sigterm_as_ctrl_c
 from scripts.local_label_studio import LabelStudioDidNotStart, LabelStudioNotInstalled
 from scripts.run import live, offline

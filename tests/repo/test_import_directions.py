@@ -34,30 +34,20 @@ ALLOWED: dict[str, set[str]] = {
     "exporting": GROUND,
     "export_labels": STORY | {"exporting"},
     "diagnosis": STORY,
-    "backbone_shelf": GROUND | ADAPTERS,
-    "label_studio_wiring": STORY,
-    "fine_tune_wiring": STORY | {"backbone_shelf"},
     "wiring": STORY
     | {"rounds", "lookup", "explaining", "predicting", "connecting", "diagnosis", "web", "trainer"}
-    | {"backbone_shelf", "fine_tune_wiring", "appraisal_file", "label_studio_wiring"},
+    | {"appraise", "appraisal_file", "fine_tune", "thumbnails", "importing", "project_source"}
+    | {"export_labels", "exporting"},
     "thumbnails": GROUND | {"learning"},
-    "page_wiring": GROUND
-    | {"store", "learning", "labelstudio", "wiring", "web", "model_desk", "thumbnails"},
-    "processes": STORY
-    | {"wiring", "backbone_shelf", "fine_tune_wiring", "fine_tune"}
-    | {"model_desk", "appraise", "trainer"},
     "searching": STORY,
     "simulation": GROUND | {"learning", "strategies", "charts", "legible"},
     "gathering": STORY | {"simulation"},
     "simulating": GROUND | {"gathering", "simulation"},
     "importing": STORY,
     "project_source": GROUND | {"labelstudio", "sources"},
-    "import_wiring": STORY | {"importing", "project_source", "wiring"},
-    "model_desk": STORY | {"wiring", "backbone_shelf"},
-    "export_desk": STORY | {"wiring", "backbone_shelf", "export_labels", "exporting"},
     "model": GROUND | {"wiring", "web"},
     "trainer": STORY | {"rounds", "wiring"},
-    "wsgi": GROUND | {"wiring", "page_wiring", "web"},
+    "wsgi": GROUND | {"wiring", "web"},
 }
 # Who may know a library that shapes everything around it.
 HOMES = {

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-from ml_backend.export_desk import model_in_force
 from ml_backend.exporting.tables import read_table
 from ml_backend.jobs.store import ConnectedProject, Store
 from ml_backend.learning.checkpoints import RoundResults, save_results
@@ -23,6 +22,7 @@ from ml_backend.records import Annotation, Task
 from ml_backend.settings import Settings, load_settings
 from ml_backend.steps.holdout import Holdout
 from ml_backend.wiring import results_folder
+from ml_backend.wiring.export_desk import model_in_force
 from scripts.active_labeler import cli
 from tests.unit.jobs.builders import NOW, project
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from ml_backend.backbone_shelf import registry_of
 from ml_backend.jobs.store import Store
 from ml_backend.settings import load_settings
+from ml_backend.wiring.backbone_shelf import registry_of
 from scripts.active_labeler import cli
 from tests.unit.jobs.builders import NOW, project
-from tests.unit.test_model_desk import save
+from tests.unit.wiring.test_model_desk import save
 
 METRICS = {"accuracy": {"value": 0.9, "low": 0.82, "high": 0.95}}
 

@@ -12,9 +12,9 @@ import yaml
 from click.testing import CliRunner
 
 from ml_backend.errors import ConfigurationError
-from ml_backend.fine_tune_wiring import recipe_of
 from ml_backend.learning.recipe import Recipe
 from ml_backend.steps.workbench import plan_of
+from ml_backend.wiring.fine_tunes import recipe_of
 from scripts import run_config_page
 from scripts.active_labeler import cli
 from scripts.run.config import RunConfig

@@ -14,11 +14,11 @@ import torchvision
 from numpy.typing import NDArray
 from torch import nn
 
-from ml_backend.backbone_shelf import Backbones
 from ml_backend.errors import ConfigurationError, WeightsUnavailable
 from ml_backend.learning.backbones import Backbone, load_backbone
 from ml_backend.learning.images import decode
 from ml_backend.settings import Settings, load_settings
+from ml_backend.wiring.backbone_shelf import Backbones
 from tests.unit.learning.pictures import noise
 
 SHARED = Path(

@@ -1,4 +1,4 @@
-"""Part of the wiring: what an import works with, and sources that reach beyond this machine."""
+"""What an import works with, and sources that reach beyond this machine."""
 
 from __future__ import annotations
 

@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from ml_backend import __version__
 from ml_backend.appraisal_file import last_appraisal
-from ml_backend.backbone_shelf import Backbones, pictures
 from ml_backend.errors import ConfigurationError
-from ml_backend.fine_tune_wiring import job_loop, slow_loop, with_sound_model
 from ml_backend.jobs.store import ConnectedProject, Store
-from ml_backend.label_studio_wiring import image_reader as image_reader  # for other wiring, too
-from ml_backend.label_studio_wiring import label_studio as label_studio
-from ml_backend.label_studio_wiring import label_studio_sides
 from ml_backend.learning.checkpoints import RoundResults, find_version, latest, load_results
 from ml_backend.settings import Settings
+from ml_backend.wiring.backbone_shelf import Backbones, pictures
+from ml_backend.wiring.fine_tunes import job_loop, slow_loop, with_sound_model
+from ml_backend.wiring.label_studio_side import (
+    image_reader as image_reader,  # for other wiring, too
+)
+from ml_backend.wiring.label_studio_side import label_studio as label_studio
+from ml_backend.wiring.label_studio_side import label_studio_sides
 
 if TYPE_CHECKING:
     import numpy as np

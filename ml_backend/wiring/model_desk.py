@@ -1,4 +1,4 @@
-"""Part of the wiring: what the models' commands and pages do with a project's models."""
+"""What the models' commands and pages do with a project's models."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_backend import wiring
-from ml_backend.backbone_shelf import Backbones, registry_of
 from ml_backend.errors import ConfigurationError
 from ml_backend.jobs.store import ConnectedProject, ModelRecord, Store
 from ml_backend.learning.model_card import ModelCard
 from ml_backend.learning.model_comparison import compare
 from ml_backend.settings import Settings
+from ml_backend.wiring.backbone_shelf import Backbones, registry_of
 
 if TYPE_CHECKING:
     from ml_backend.learning.backbones import Backbone

@@ -13,10 +13,10 @@ import pytest
 from ml_backend import wiring
 from ml_backend.errors import ConfigurationError, ImageUnreadable
 from ml_backend.learning.embeddings import content_hash
-from ml_backend.page_wiring import KEY_FILE, session_key, thumbnail_of
 from ml_backend.records import Task
 from ml_backend.settings import Settings
 from ml_backend.thumbnails import Thumbnails
+from ml_backend.wiring.pages import KEY_FILE, session_key, thumbnail_of
 from tests.unit.test_thumbnails import png
 from tests.unit.web.builders import NOW, SECRET, project
 
@@ -72,10 +72,11 @@ def test_a_thumbnail_is_of_a_task_that_can_be_read(tmp_path: Path) -> None:
 def test_the_pages_load_no_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from pathlib import Path;"
-        "from ml_backend import page_wiring, wiring; from ml_backend.settings import Settings;"
+        "from ml_backend import wiring; from ml_backend.wiring import pages;"
+        "from ml_backend.settings import Settings;"
         "from ml_backend.web.app import create_app;"
         "s = Settings(model_dir=Path(sys.argv[1]), label_studio_api_key='x');"
-        "app = create_app(page_wiring.with_pages(s, wiring.web_services(s)));"
+        "app = create_app(pages.with_pages(s, wiring.web_services(s)));"
         "assert app.test_client().get('/ui/').status_code == 403;"
         "assert not {'torch', 'matplotlib'} & set(sys.modules)"
     )

@@ -1,4 +1,4 @@
-"""Part of the wiring: what a fine-tune works with, the processes beside it, and sound models."""
+"""What a fine-tune works with, the processes beside it, and sound models."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ml_backend import __version__
-from ml_backend.backbone_shelf import Backbones, registry_of
 from ml_backend.errors import ConfigurationError, CorruptFile, UnknownModel
 from ml_backend.jobs.background import Process
 from ml_backend.jobs.held_fine_tune import HeldFineTune
@@ -21,6 +20,7 @@ from ml_backend.jobs.slow_loop import FineTunePolicy, SlowLoop
 from ml_backend.jobs.store import ConnectedProject, Store
 from ml_backend.learning.recipe import Recipe
 from ml_backend.settings import Settings
+from ml_backend.wiring.backbone_shelf import Backbones, registry_of
 
 if TYPE_CHECKING:
     from ml_backend.learning.distributed import Distributed

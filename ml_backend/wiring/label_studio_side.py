@@ -1,4 +1,4 @@
-"""Part of the wiring: Label Studio as rounds and commands see it."""
+"""Label Studio as rounds and commands see it."""
 
 from __future__ import annotations
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from ml_backend.backbone_shelf import Backbones, registry_of
 from ml_backend.errors import ConfigurationError, UnknownModel
-from ml_backend.fine_tune_wiring import recipe_of, slow_loop, with_sound_model
 from ml_backend.jobs.store import Store
 from ml_backend.learning.backbones import Backbone, rebuild_backbone
 from ml_backend.learning.model_card import ModelCard
 from ml_backend.learning.registry import Registry, pack_hashes
-from ml_backend.model_desk import PRETRAINED, ModelDesk
 from ml_backend.settings import Settings, load_settings
+from ml_backend.wiring.backbone_shelf import Backbones, registry_of
+from ml_backend.wiring.fine_tunes import recipe_of, slow_loop, with_sound_model
+from ml_backend.wiring.model_desk import PRETRAINED, ModelDesk
 from tests.tuning_loop import random_squeezenet
 from tests.unit.jobs.builders import LATER, NOW, SOON, project
 

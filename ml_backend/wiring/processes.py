@@ -1,4 +1,4 @@
-"""Part of the wiring: what the processes do that the trainer starts, and the commands like them.
+"""What the processes do that the trainer starts, and the commands like them.
 
 A fine-tune, a model that is put in force, an appraisal: each in a process of its own.
 """
@@ -11,12 +11,12 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ml_backend import wiring
-from ml_backend.backbone_shelf import Backbones
 from ml_backend.errors import ActiveLabelerError, ConfigurationError
 from ml_backend.jobs.held_job import HeldJob, held_job
 from ml_backend.jobs.store import Store
 from ml_backend.settings import Settings
 from ml_backend.wiring import utc_now
+from ml_backend.wiring.backbone_shelf import Backbones
 
 if TYPE_CHECKING:
     from ml_backend.learning.distributed import Distributed
@@ -40,9 +40,9 @@ def run_fine_tune(
     Raises LeaseLost where another process works on it.
     """
     from ml_backend.fine_tune import run_fine_tune as run
-    from ml_backend.fine_tune_wiring import tuning_bench
     from ml_backend.jobs.held_fine_tune import held_fine_tune
     from ml_backend.jobs.trainer import trainer_name
+    from ml_backend.wiring.fine_tunes import tuning_bench
 
     backbones = Backbones(settings)
     workbench = wiring.workbench_factory(settings, store, backbones=backbones, sides=sides)
@@ -56,8 +56,8 @@ def follow_fine_tune(
 ) -> None:
     """Train along with rank 0, which tells what; judge and register nothing."""
     from ml_backend.fine_tune import follow_fine_tune as follow
-    from ml_backend.fine_tune_wiring import tuning_bench
     from ml_backend.jobs.held_fine_tune import HeldFineTune
+    from ml_backend.wiring.fine_tunes import tuning_bench
 
     record = store.fine_tune(int(process.words_from_rank_0(None)))
     held = HeldFineTune(store, record, f"rank {process.rank}", utc_now, stopping)
@@ -99,8 +99,8 @@ def _put_in_force(
     settings: Settings, store: Store, held: HeldJob, model: str | None, why: str
 ) -> None:
     """Switch to a model (None: the one before); the next round lets go of a queue that is held."""
-    from ml_backend.model_desk import ModelDesk
     from ml_backend.steps.adopting import ADOPTED
+    from ml_backend.wiring.model_desk import ModelDesk
 
     project_id = held.record.project_id
     desk = ModelDesk(settings, store, project_id)

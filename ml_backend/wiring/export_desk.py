@@ -1,4 +1,4 @@
-"""Part of the wiring: what an export of labels works with."""
+"""What an export of labels works with."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_backend import __version__, wiring
-from ml_backend.backbone_shelf import registry_of
 from ml_backend.errors import CorruptFile, UnknownModel
 from ml_backend.export_labels import Model, gather
 from ml_backend.exporting.export import Wish, write_export
@@ -20,6 +19,7 @@ from ml_backend.labelstudio.images import local_file
 from ml_backend.learning.checkpoints import find_version, latest, load_results
 from ml_backend.learning.embedding_cache import EmbeddingCache
 from ml_backend.settings import Settings
+from ml_backend.wiring.backbone_shelf import registry_of
 
 if TYPE_CHECKING:
     from ml_backend.labelstudio.images import ImageReader

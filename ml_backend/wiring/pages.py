@@ -1,4 +1,4 @@
-"""Part of the wiring: what the admin's pages and the report work with.
+"""What the admin's pages and the report work with.
 
 Loads no torch: cards, appraisals and pictures are read without it, and what needs a network is
 asked of the trainer.
@@ -22,7 +22,7 @@ from ml_backend.web.services import PageServices, WebServices
 
 if TYPE_CHECKING:
     from ml_backend.labelstudio.images import ImageReader
-    from ml_backend.model_desk import ModelDesk
+    from ml_backend.wiring.model_desk import ModelDesk
 
 KEY_FILE = "web-session.key"
 KEY_BYTES = 32
@@ -38,7 +38,7 @@ def page_services(settings: Settings, store: Store) -> PageServices:
     """Build what the pages work with."""
 
     def desk(project_id: int) -> ModelDesk:
-        from ml_backend.model_desk import ModelDesk
+        from ml_backend.wiring.model_desk import ModelDesk
 
         return ModelDesk(settings, store, project_id)
 

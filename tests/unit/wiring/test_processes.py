@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from ml_backend.backbone_shelf import registry_of
 from ml_backend.jobs.store import JobRecord, Store
-from ml_backend.processes import run_job
 from ml_backend.settings import Settings, load_settings
+from ml_backend.wiring.backbone_shelf import registry_of
+from ml_backend.wiring.processes import run_job
 from tests.unit.jobs.builders import NOW, SOON, project
-from tests.unit.test_model_desk import save
+from tests.unit.wiring.test_model_desk import save
 
 
 @pytest.fixture
