@@ -23,7 +23,7 @@ from rich.console import Console
 
 from ml_backend import connecting, wiring
 from ml_backend.errors import ConfigurationError
-from ml_backend.importing import ImportReport, check_classes, import_images, survey
+from ml_backend.importing import ImportReport, Survey, check_classes, import_images, survey
 from ml_backend.jobs.store import Store
 from ml_backend.settings import Settings
 from ml_backend.wiring import imports
@@ -122,10 +122,14 @@ def play(
     pace_s: float,
 ) -> tuple[LiveRun, str]:
     """Bring everything up and wait until a target is reached; return which."""
+    console.print(data.pool.describe(), highlight=False, markup=False)
+    found = survey(data.pool)
+    if not (servers.memory.project_id or run.config.project.number):
+        classes_of(run, set(found.labels))  # what cannot begin is said before anything starts
     servers.start_label_studio()
     settings = servers.settings()
     store = wiring.open_store(settings)
-    project_id = _import(run, data, settings, store, servers, console, hide=oracle)
+    project_id = _import(run, data, found, settings, store, servers, hide=oracle)
     with ExitStack() as backend:
         servers.everything = backend  # the trainer ends before the last round
         settings, children = servers.start_backend(settings)
@@ -209,17 +213,15 @@ def document_root_of(run: Run) -> Path | None:
 def _import(
     run: Run,
     data: RunData,
+    found: Survey,
     settings: Settings,
     store: Store,
     servers: Servers,
-    console: Console,
     *,
     hide: bool,
 ) -> int:
     """Bring what is not there yet into the project; return the project."""
     memory, project = servers.memory, run.config.project
-    console.print(data.pool.describe(), highlight=False, markup=False)
-    found = survey(data.pool)
     show_labels = run.config.data.known_labels == "keep" and not hide
     if not memory.project_id:
         memory.project_id = project.number or imports.new_project(
@@ -237,7 +239,7 @@ def _import(
     ):
         shown = partial(on_progress, "importing images")
         report = import_images(bench, data.pool, rules, lambda seen: shown(seen, found.images))
-    _tell(report, console)
+    _tell(report, servers.console)
     return memory.project_id
 
 

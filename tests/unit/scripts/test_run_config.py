@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from PIL import Image
 
 from ml_backend.errors import ConfigurationError
 from ml_backend.learning.recipe import Recipe
@@ -348,6 +349,16 @@ def test_an_oracle_labels_in_no_label_studio_of_others(tmp_path: Path) -> None:
     answer = CliRunner().invoke(cli, words)
     assert isinstance(answer.exception, ConfigurationError)
     assert "--oracle" in str(answer.exception)
+
+
+def test_images_without_classes_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "one.png")
+    answer = CliRunner().invoke(cli, ["run", "--images", "photos"])
+    assert isinstance(answer.exception, ConfigurationError)
+    assert "--classes cat,dog" in str(answer.exception)
+    assert not (tmp_path / "photos.run" / "label-studio").exists()
+    assert not (tmp_path / "photos.run" / "backend").exists()
 
 
 # --- the pages
