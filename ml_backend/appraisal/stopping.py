@@ -149,7 +149,8 @@ def lacking(
     found = []
     for name, count, high in zip(classes, labels_C.tolist(), recall_high_C, strict=True):
         if count < FEW_LABELS:
-            said = f"Only {count} {'label' if count == 1 else 'labels'} of {name} to learn from."
+            few = f"Only {count} {'label' if count == 1 else 'labels'}" if count else "No label"
+            said = f"{few} of {name} to learn from."
             found.append(Lacking(name, count, said))
         elif high is not None and high < LOW_RECALL:
             said = f"The model finds at most {100 * high:.0f} % of {name}."

@@ -77,8 +77,8 @@ def trust_in_words(trust: Mapping[str, Any], threshold: float) -> str:
         )
     above, error = trust["above_threshold"], trust["calibration_error"]
     lines = [
-        f"On {n} holdout labels, drawn at random and never trained on, the model was right in "
-        f"{_share(trust['accuracy'])}."
+        f"On {n} holdout {'label' if n == 1 else 'labels'}, drawn at random and never trained on, "
+        f"the model was right in {_share(trust['accuracy'])}."
     ]
     if above["n"]:
         lines.append(

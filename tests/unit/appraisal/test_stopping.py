@@ -79,3 +79,6 @@ def test_a_class_lacks_labels_where_it_has_few_or_is_seldom_found() -> None:
     assert [(each.name, each.labels) for each in found] == [("ant", 1), ("bee", 50)]
     assert found[0].sentence == "Only 1 label of ant to learn from."
     assert "30 %" in found[1].sentence
+    assert lacking(("ant",), np.array([0]), [None])[0].sentence == (
+        "No label of ant to learn from."
+    )
