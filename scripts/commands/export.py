@@ -111,7 +111,11 @@ def _print(answer: dict[str, Any], *, human_only: bool) -> None:
             f"[yellow]{answer['news_waiting']} events wait for a round: their labels may not be "
             "in here yet[/]"
         )
-    stdout.print(f"{escape(answer['folder'])}: every format read back and agrees", highlight=False)
+    stdout.print(
+        f"{escape(answer['folder'])}: every format read back and agrees",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 COMMANDS = (export,)

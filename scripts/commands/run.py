@@ -219,7 +219,9 @@ def _show_config_used(wanted: Run) -> None:
     values: dict[KeyPath, Any] = {("data", "source"): wanted.config.data.source.spec()}
     told = values_only({**values, **_dumped(wanted)})
     stderr.print(escape(told.rstrip()), highlight=False, style="dim")
-    stderr.print(f"[dim]State is kept in {escape(str(wanted.folder))}[/]", highlight=False)
+    stderr.print(
+        f"[dim]State is kept in {escape(str(wanted.folder))}[/]", highlight=False, soft_wrap=True
+    )
 
 
 def _dumped(wanted: Run) -> dict[KeyPath, Any]:

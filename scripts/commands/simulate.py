@@ -238,7 +238,9 @@ def _tell(results: Results, output: Path) -> None:
     for number, sentence in enumerate(results.advice.sentences):
         stdout.print(f"[bold]{escape(sentence)}[/]" if number == 0 else escape(sentence))
     stdout.print(f"[dim]{escape(results.advice.rule)}[/]", highlight=False)
-    stdout.print(f"{output / 'report.html'} has the curves.", highlight=False)
+    stdout.print(
+        f"{escape(str(output / 'report.html'))} has the curves.", highlight=False, soft_wrap=True
+    )
 
 
 def _print(table: tables.Table) -> None:

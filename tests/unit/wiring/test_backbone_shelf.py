@@ -22,7 +22,7 @@ from ml_backend.wiring.backbone_shelf import Backbones
 from tests.unit.learning.pictures import noise
 
 SHARED = Path(
-    os.environ.get("ACTIVE_LABELER_SHARED_DATA", Path(__file__).parents[3] / "shared" / "data")
+    os.environ.get("ACTIVE_LABELER_SHARED_DATA", Path(__file__).parents[4] / "shared" / "data")
 )
 WEIGHTS = SHARED / "weights"
 needs_weights = pytest.mark.skipif(not WEIGHTS.is_dir(), reason=f"no weights under {SHARED}")
