@@ -17,13 +17,12 @@ import numpy as np
 
 from ml_backend.errors import ConfigurationError, ImageUnreadable
 from ml_backend.learning.embeddings import EmbeddingCache, embed_missing
+from ml_backend.legible import legible
 from ml_backend.settings import Settings
 from ml_backend.simulation.replay import LabeledSet
-from ml_backend.steps.situation import situate
 
 if TYPE_CHECKING:
     from ml_backend.learning.backbones import Backbone
-    from ml_backend.steps.workbench import Workbench
 
 # Below this a quarter held out is so small that accuracies are told to some points at best.
 FEW_IMAGES = 200
@@ -73,36 +72,26 @@ class _Sorted:
     contradictory: list[int]
 
 
-def labeled_of_project(bench: Workbench) -> tuple[list[LabeledImage], tuple[str, ...]]:
-    """Return what is labeled so far in a connected project, and how far a replay can be trusted."""
-    mirror = bench.store.mirror(bench.project.project_id)
-    situation = situate(mirror, bench.project.control, bench.holdout)
-    uris = dict(zip(mirror.task_ids.tolist(), mirror.image_uris, strict=True))
-    task_ids = [*situation.labeled_ids_M.tolist(), *situation.holdout_ids_H.tolist()]
-    labels = [*situation.labels_M.tolist(), *situation.holdout_labels_H.tolist()]
-    hashes = [*situation.labeled_hashes, *situation.holdout_hashes]
-    images = [
-        LabeledImage(
-            key=f"task {task_id}",
-            label=bench.project.control.classes[label],
-            read=partial(bench.images.read, task_id, uris[task_id]),
-            content_hash=name,
-        )
-        for task_id, label, name in zip(task_ids, labels, hashes, strict=True)
-    ]
-    chosen, audit = len(situation.labeled_ids_M), len(situation.holdout_ids_H)
-    return images, _how_far_to_trust(chosen, audit, situation.pool_size)
+def require_enough(labels: Sequence[str], notes: Sequence[str] = ()) -> None:
+    """Refuse labels ("": none) of which no replay can be made, before work is put into them.
 
-
-def _how_far_to_trust(chosen: int, audit: int, pool: int) -> tuple[str, ...]:
-    return (
-        f"Replayed is what is labeled so far: {chosen + audit} images, and {pool} are not. "
-        f"{chosen} of them were chosen by the queue and are no random sample of the project: hard "
-        "and rare images are too many among them. "
-        f"{audit} are audit labels, drawn at random.",
-        "So the accuracies here are not those of the project (the audit's are, in `status`), and "
-        "gains over random may come out smaller or larger than on images that nobody chose. Trust "
-        "the order of the strategies more than the size of their gains.",
+    Raises ConfigurationError, which ends with the `notes` on what was left out.
+    """
+    known = [label for label in labels if label]
+    if not labels:
+        problem = "there is no image"
+    elif not known:
+        problem = f"none of {_images(len(labels))} has a label that can be used"
+    elif len(known) < LEAST_IMAGES:
+        problem = f"only {_images(len(known))} can be used"
+    elif len(set(known)) < 2:
+        problem = f"all {_images(len(known))} that can be used are {legible(known[0])}"
+    else:
+        return
+    raise ConfigurationError(
+        f"{problem}: a replay needs {LEAST_IMAGES} images at least whose labels are known, of two "
+        "classes or more (class folders, a table with labels, or a project in which people have "
+        "labeled so many)" + "".join(f"\n{note}" for note in notes)
     )
 
 
@@ -114,17 +103,15 @@ def gather(
     *,
     source: str,
     notes: Sequence[str] = (),
+    caveats: Sequence[str] = (),
 ) -> Gathered:
     """Embed the labeled images by each backbone (by name), leaving out what cannot be replayed.
 
+    `notes` say what the source has left out already, `caveats` how far a replay can be trusted.
     Raises ConfigurationError where there are too few images or classes.
     """
+    require_enough([image.label for image in images], notes)
     labeled = [image for image in images if image.label]
-    if not labeled:
-        raise ConfigurationError(
-            f"none of the {len(images)} images has a label: a replay needs images whose labels are "
-            "known (class folders, a CSV with labels, or a project with annotations)"
-        )
     outcomes = {
         name: _outcomes(labeled, embedding, settings, partial(on_progress, f"embedding by {name}"))
         for name, embedding in embeddings.items()
@@ -132,8 +119,8 @@ def gather(
     found = _sort_out(labeled, list(outcomes.values()))
     labels = [labeled[row].label for row in found.rows]
     classes = tuple(sorted(set(labels)))
-    told = _notes(images, labeled, found, classes, Counter(labels))
-    _require_enough(labels, classes, told)
+    left_out = (*notes, *_left_out(labeled, found))
+    require_enough(labels, left_out)
     labels_N = np.array([classes.index(label) for label in labels], dtype=np.int64)
     facts = {
         "source": source,
@@ -153,7 +140,7 @@ def gather(
         backbone_keys={name: backbone.key for name, (backbone, _) in embeddings.items()},
         data_hash=sha256(data).hexdigest()[:16],
         facts=facts,
-        notes=(*notes, *told),
+        notes=(*left_out, *_warnings(Counter(labels)), *caveats),
     )
 
 
@@ -227,53 +214,40 @@ def _sort_out(
     return _Sorted(list(agreed.values()), list(agreed), unreadable, copies, contradictory)
 
 
-def _notes(
-    images: Sequence[LabeledImage],
-    labeled: Sequence[LabeledImage],
-    found: _Sorted,
-    classes: Sequence[str],
-    counts: Mapping[str, int],
-) -> tuple[str, ...]:
+def _left_out(labeled: Sequence[LabeledImage], found: _Sorted) -> list[str]:
     notes = []
-    if len(images) > len(labeled):
-        notes.append(f"{len(images) - len(labeled)} images have no label and were left out.")
     if found.unreadable:
         named = [f"{labeled[row].key} ({why})" for row, why in found.unreadable.items()]
         more = f" and {len(named) - LISTED} more" if len(named) > LISTED else ""
         notes.append(
-            f"{len(named)} images cannot be read and were left out: "
+            f"Left out, since they cannot be read: {_images(len(named))}: "
             f"{'; '.join(named[:LISTED])}{more}."
         )
     if found.copies:
         notes.append(
-            f"{found.copies} images are exact copies of others and were left out: on both sides of "
-            "a split they would tell the answer."
+            f"Left out as exact copies of others: {_images(found.copies)}. On both sides of a "
+            "split they would tell the answer."
         )
     if found.contradictory:
         named = [labeled[row].key for row in found.contradictory]
         notes.append(
-            f"{len(named)} images are exact copies under different labels, so that nobody knows "
-            f"theirs, and were left out: {', '.join(named[:LISTED])}."
+            "Left out as exact copies under different labels, so that nobody knows theirs: "
+            f"{_images(len(named))}: {', '.join(named[:LISTED])}."
         )
-    if len(found.rows) < FEW_IMAGES:
+    return notes
+
+
+def _warnings(counts: Mapping[str, int]) -> list[str]:
+    notes = []
+    if (images := sum(counts.values())) < FEW_IMAGES:
         notes.append(
-            f"Only {len(found.rows)} images: what is told of so few is coarse, and only large "
-            f"differences show. {FEW_IMAGES} or more are better."
+            f"Only {_images(images)} can be replayed: what is told of so few is coarse, and only "
+            f"large differences show. {FEW_IMAGES} or more are better."
         )
-    if rare := [name for name in classes if counts[name] < LEAST_A_CLASS]:
+    if rare := [name for name in sorted(counts) if counts[name] < LEAST_A_CLASS]:
         notes.append(f"Classes with hardly an image to test on: {', '.join(rare[:LISTED])}.")
-    return tuple(notes)
+    return notes
 
 
-def _require_enough(labels: Sequence[str], classes: Sequence[str], notes: Sequence[str]) -> None:
-    if len(classes) >= 2 and len(labels) >= LEAST_IMAGES:
-        return
-    why = "".join(f"\n{note}" for note in notes)
-    if len(classes) < 2:
-        raise ConfigurationError(
-            f"{len(labels)} images of {len(classes)} class can be used: a replay needs two classes "
-            f"at least{why}"
-        )
-    raise ConfigurationError(
-        f"only {len(labels)} images can be used: a replay needs {LEAST_IMAGES} at least{why}"
-    )
+def _images(n: int) -> str:
+    return "1 image" if n == 1 else f"{n} images"

@@ -291,7 +291,8 @@ class LabelStudioClient:
 
     def _no_answer(self, what: str, error: httpx.HTTPError) -> LabelStudioUnreachable:
         return LabelStudioUnreachable(
-            f"{what} at {self.url}: {type(error).__name__} (waited up to {self.timeout_s:g} s)"
+            f"{what} at {self.url}: {type(error).__name__} (waited up to {self.timeout_s:g} s): "
+            "is it running, and is this its address?"
         )
 
     def _invalid_token(self, error: ApiError) -> LabelStudioError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ml_backend.errors import ConfigurationError, LabelStudioNotFound
+from ml_backend.errors import ConfigurationError, LabelStudioNotFound, LabelStudioRefused
 from ml_backend.importing import ImportBench, ReadingRules, begin
 from ml_backend.jobs.import_lock import one_import
 from ml_backend.jobs.store import ImportProject, Store
@@ -127,17 +127,28 @@ def _project_source(
 ) -> ProjectSource:
     own = url is None or url.rstrip("/") == settings.label_studio_url
     if own:
-        client = label_studio(settings)
+        client, token = label_studio(settings), "LABEL_STUDIO_API_KEY"
     else:  # our own token must not go to a stranger
+        token = "ACTIVE_LABELER_SOURCE_API_KEY"  # noqa: S105 - where it is, not what it is
         key = settings.source_api_key.get_secret_value()
         if not key:
-            raise ConfigurationError(
-                f"ACTIVE_LABELER_SOURCE_API_KEY is not set: {url} wants a token of its own"
-            )
+            raise ConfigurationError(f"{token} is not set: {url} wants a token of its own")
         client = LabelStudioClient(str(url), key, settings.request_timeout_s)
     reader = ProjectReader(client, project_id)
-    found = parse_control(reader.facts().label_config, control)
-    return ProjectSource(reader, image_reader(settings, client), found)
+    try:
+        label_config = reader.facts().label_config
+    except LabelStudioNotFound as error:
+        raise LabelStudioNotFound(
+            f"{client.url} has no project {project_id}, or none that the user of {token} may see"
+        ) from error
+    except LabelStudioRefused as error:
+        raise LabelStudioRefused(
+            f"{client.url} refuses the token in {token}: make one there (Account & Settings > "
+            f"Personal Access Token) and set {token}"
+        ) from error
+    return ProjectSource(
+        reader, image_reader(settings, client), parse_control(label_config, control)
+    )
 
 
 def _is_still(client: LabelStudioClient, before: ImportProject, title: str) -> bool:

@@ -40,7 +40,8 @@ class Source:
     images: Sequence[LabeledImage]
     name: str
     scratch: Path
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()  # what is left out
+    caveats: tuple[str, ...] = ()  # how far a replay can be trusted
 
 
 @click.command()
@@ -92,12 +93,13 @@ def simulate(shell: Shell, /, output: Path, jobs: int | None, as_json: bool, **a
     images held out. Nothing is written to Label Studio. Stopped at any time, the same command
     goes on. Leaves results.json, results.csv and report.html in the output folder.
     """
-    from ml_backend.gathering import gather
+    from ml_backend.gathering import gather, require_enough
     from ml_backend.simulating import simulate as replay_all
 
     settings = shell.settings
     wanted = _wanted(settings, asked)
     source = _source(settings, output, asked)
+    require_enough([image.label for image in source.images], source.notes)
     with progress_bars() as on_progress:
         names = asked["backbones"] or (settings.backbone,)
         embeddings = {name: _embedding(settings, name, source, on_progress) for name in names}
@@ -108,6 +110,7 @@ def simulate(shell: Shell, /, output: Path, jobs: int | None, as_json: bool, **a
             on_progress,
             source=source.name,
             notes=source.notes,
+            caveats=source.caveats,
         )
         results = replay_all(gathered, wanted, output, jobs or joblib.cpu_count(), on_progress)
     if as_json:
@@ -174,14 +177,21 @@ def _source(settings: Settings, output: Path, asked: dict[str, Any]) -> Source:
     """Open what the flags name: a connected project by its own records, else any data source."""
     from ml_backend import wiring
     from ml_backend.gathering import LabeledImage
+    from ml_backend.project_labels import labels_of_unconnected
+    from ml_backend.project_source import ProjectSource
     from ml_backend.wiring import imports
 
     spec = source_spec(asked, asked["options"])
-    if spec.get("kind") == "label_studio" and spec.get("url") is None:
+    if project_id := _of_ours(settings, spec):
         store = wiring.open_store(settings)
-        if connected := store.get_project(int(spec["project"])):
-            return _connected(settings, store, connected, output)
+        project = store.get_project(project_id)
+        if project and spec.get("control") in (None, project.control.from_name):
+            return _connected(settings, store, project, output)
     opened = imports.open_source(settings, spec)
+    scratch = output / SCRATCH
+    if isinstance(opened, ProjectSource):
+        found = labels_of_unconnected(opened, settings.image_max_bytes)
+        return Source(found.images, opened.describe(), scratch, found.notes, found.caveats)
     images = [
         LabeledImage(item.key, item.label or "", partial(item.read_bytes, settings.image_max_bytes))
         for item in opened.items()
@@ -189,18 +199,30 @@ def _source(settings: Settings, output: Path, asked: dict[str, Any]) -> Source:
     notes = [f"{where}: {why}" for where, why in opened.problems.listed]
     if opened.problems.count:
         notes = [f"{opened.problems.count} of the source's entries cannot be used.", *notes[:5]]
-    return Source(images, opened.describe(), output / SCRATCH, tuple(notes))
+    if unlabeled := sum(not image.label for image in images):
+        notes.append(f"Left out, without a label: {unlabeled} of {len(images)} images.")
+    return Source(images, opened.describe(), scratch, tuple(notes))
+
+
+def _of_ours(settings: Settings, spec: dict[str, Any]) -> int | None:
+    """Return the number of a project in the Label Studio of LABEL_STUDIO_URL, None for others."""
+    own = str(spec.get("url") or settings.label_studio_url).rstrip("/") == settings.label_studio_url
+    number = spec.get("project")
+    return (
+        number if own and spec.get("kind") == "label_studio" and isinstance(number, int) else None
+    )
 
 
 def _connected(settings: Settings, store: Store, project: ConnectedProject, output: Path) -> Source:
     from ml_backend import wiring
-    from ml_backend.gathering import labeled_of_project
+    from ml_backend.project_labels import labels_of_connected
 
     bench = wiring.workbench_factory(settings, store)(project.project_id, lambda: None)
-    images, notes = labeled_of_project(bench)
+    found = labels_of_connected(bench)
     own = wiring.project_folder(settings, project.project_id) / SCRATCH
     scratch = own if own.is_dir() else output / SCRATCH
-    return Source(images, f"project {project.project_id}, {project.title}", scratch, notes)
+    name = f"project {project.project_id}, {project.title}"
+    return Source(found.images, name, scratch, found.notes, found.caveats)
 
 
 def _embedding(settings: Settings, name: str, source: Source, on_progress: OnProgress) -> Embedding:

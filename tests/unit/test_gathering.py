@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ml_backend.errors import ConfigurationError, ImageUnreadable
-from ml_backend.gathering import Gathered, LabeledImage, gather, labeled_of_project
+from ml_backend.gathering import Gathered, LabeledImage, gather, require_enough
 from ml_backend.learning.embeddings import EmbeddingCache, content_hash
 from ml_backend.settings import load_settings
-from tests.loop import DIM, ColourBackbone, Loop, picture, truth
+from tests.loop import DIM, ColourBackbone, picture, truth
 
 
 def image(number: int, label: str | None = None, key: str = "") -> LabeledImage:
@@ -49,7 +49,7 @@ def test_copies_are_left_out_and_said(tmp_path: Path) -> None:
     found = gathered(tmp_path, [*many(), image(3, key="again.png"), image(4, key="again.png")])
     assert found.facts["images"] == 30
     assert found.facts["copies"] == 2
-    assert any("2 images are exact copies" in note for note in found.notes)
+    assert any("exact copies of others: 2 images." in note for note in found.notes)
 
 
 def test_copies_under_different_labels_have_no_known_label(tmp_path: Path) -> None:
@@ -74,15 +74,24 @@ def test_unreadable_images_are_listed_with_their_reasons(tmp_path: Path) -> None
 def test_unlabeled_images_are_counted(tmp_path: Path) -> None:
     found = gathered(tmp_path, [*many(), image(40, label="")])
     assert found.facts["unlabeled"] == 1
-    with pytest.raises(ConfigurationError, match="none of the 1 images has a label"):
+    with pytest.raises(ConfigurationError, match="none of 1 image has a label"):
         gathered(tmp_path, [image(40, label="")])
 
 
 def test_one_class_and_too_few_images_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="two classes"):
+    with pytest.raises(ConfigurationError, match="all 30 images that can be used are cat"):
         gathered(tmp_path, [image(number, label="cat") for number in range(30)])
     with pytest.raises(ConfigurationError, match="only 19 images"):
         gathered(tmp_path, many(19))
+    with pytest.raises(ConfigurationError, match="there is no image"):
+        gathered(tmp_path, [])
+
+
+def test_what_was_left_out_is_told_with_a_refusal() -> None:
+    with pytest.raises(ConfigurationError, match=r"two classes or more.*\n3 are skipped") as told:
+        require_enough(["cat"] * 20 + [""], ["3 are skipped"])
+    assert "Only" not in str(told.value)
+    require_enough(["cat"] * 10 + ["bird"] * 10)
 
 
 def test_few_images_and_rare_classes_are_warned_of(tmp_path: Path) -> None:
@@ -109,42 +118,3 @@ def test_what_the_cache_has_is_not_read_again(tmp_path: Path) -> None:
         for number, each in enumerate(many())
     ]
     assert gathered(tmp_path, known).facts["images"] == 30
-
-
-@pytest.fixture
-def loop(tmp_path: Path) -> Iterator[Loop]:
-    loop = Loop(tmp_path)
-    loop.store.save_project(replace(loop.store.get_project(1), audit_share=0.3))
-    yield loop
-    loop.store.close()
-
-
-def test_a_project_gives_what_is_labeled_and_says_how_it_was_chosen(loop: Loop) -> None:
-    task_ids = loop.server.add_tasks(60)
-    loop.ask()
-    loop.run()
-    for task_id in task_ids[:40]:
-        loop.label(task_id)
-    loop.run()
-    bench = loop.workbench(1, lambda: None)
-    images, notes = labeled_of_project(bench)
-    assert {each.key: each.label for each in images} == {
-        f"task {task_id}": truth(task_id) for task_id in task_ids[:40]
-    }
-    audit = sum(bench.holdout.has(str(each.content_hash)) for each in images)
-    assert 0 < audit < 40
-    assert f"{audit} are audit labels" in notes[0]
-    assert f"{40 - audit} of them were chosen by the queue" in notes[0]
-    loop.images.reads.clear()
-    settings = load_settings(model_dir=loop.folder)
-    found = gather(
-        images,
-        {"colour": (ColourBackbone(), loop.cache)},
-        settings,
-        lambda *_: None,
-        source="project 1",
-        notes=notes,
-    )
-    assert found.facts["images"] == 40
-    assert found.notes[:2] == notes
-    assert loop.images.reads == []  # the rounds have embedded them

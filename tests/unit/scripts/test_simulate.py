@@ -201,5 +201,6 @@ def test_a_project_is_replayed_from_the_embedding_cache(tmp_path: Path) -> None:
     told = json.loads(result.stdout)
     assert told["data"]["images"] == 30
     assert told["data"]["source"] == "project 1, a fake project"
-    assert "30 of them were chosen by the queue" in told["notes"][0]
+    assert told["notes"][0] == "Of the project's 40 tasks 30 have a label that can be used."
+    assert any("30 of the labels were chosen by the queue" in note for note in told["notes"])
     assert "secret-token" not in (tmp_path / "out" / "report.html").read_text() + result.output
