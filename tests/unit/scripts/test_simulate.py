@@ -18,7 +18,9 @@ from ml_backend.errors import ConfigurationError, UnknownStrategy
 from ml_backend.learning.embeddings import EmbeddingCache, content_hash
 from ml_backend.learning.images import decode
 from ml_backend.learning.scratch import train_scratch_backbone
+from ml_backend.settings import load_settings
 from scripts.active_labeler import cli
+from scripts.commands.simulate import _of_ours
 from tests.loop import Loop, picture, truth
 
 QUICK = ("--seeds", "2", "--batch", "5", "--labels", "15", "--strategy", "margin", "--jobs", "1")
@@ -204,3 +206,27 @@ def test_a_project_is_replayed_from_the_embedding_cache(tmp_path: Path) -> None:
     assert told["notes"][0] == "Of the project's 40 tasks 30 have a label that can be used."
     assert any("30 of the labels were chosen by the queue" in note for note in told["notes"])
     assert "secret-token" not in (tmp_path / "out" / "report.html").read_text() + result.output
+
+
+@pytest.mark.parametrize(
+    ("spec", "number"),
+    [
+        ({"kind": "label_studio", "project": 7}, 7),
+        ({"kind": "label_studio", "project": 7, "url": "http://here:8080/"}, 7),
+        ({"kind": "label_studio", "project": 7, "url": "http://elsewhere"}, None),
+        ({"kind": "label_studio", "project": "seven"}, None),
+        ({"kind": "folder", "path": "7"}, None),
+    ],
+)
+def test_a_project_is_ours_by_its_number_or_by_our_own_address(
+    tmp_path: Path, spec: dict[str, Any], number: int | None
+) -> None:
+    settings = load_settings(model_dir=tmp_path, label_studio_url="http://here:8080")
+    assert _of_ours(settings, spec) == number
+
+
+def test_too_few_labels_are_refused_before_a_network_is_trained(tmp_path: Path) -> None:
+    few = write(tmp_path / "few", range(6))
+    refused = run(tmp_path, "--images", str(few))
+    assert "only 6 images can be used" in str(refused.exception)
+    assert not (tmp_path / "out").exists()

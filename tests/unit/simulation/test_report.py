@@ -111,3 +111,12 @@ def test_tables_name_the_backbone_only_where_there_are_several(results: Results)
         ("uherding", "10", "not with 20"),
         ("random", "not with 20", "not with 20"),
     )
+
+
+def test_the_page_says_what_was_replayed_before_the_curves_and_shows_no_code(
+    results: Results,
+) -> None:
+    page = as_html(results)
+    assert page.index("What was replayed") < page.index("Learning curves</h2>")
+    how = page[page.index("<caption>How</caption>") :]
+    assert not set(how[: how.index("</table>")]) & set("[]{}")
