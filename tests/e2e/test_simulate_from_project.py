@@ -81,10 +81,7 @@ def test_a_project_that_is_only_read_says_what_it_leaves_out(
     told = answer.json
 
     assert told["data"]["images"] == USABLE
-    assert (
-        told["data"]["classes"] == {"0": 14, "1": 13, "2": 13}
-        or sum(told["data"]["classes"].values()) == USABLE
-    )
+    assert sum(told["data"]["classes"].values()) == USABLE
     assert list(told["data"]["unreadable"]) == [f"task-{project.broken}"]
     notes = " ".join(told["notes"])
     tasks = USABLE + UNTOUCHED + 3
