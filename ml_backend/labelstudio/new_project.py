@@ -15,11 +15,13 @@ from ml_backend.labelstudio.labeling_config import parse_control
 
 NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 REFUSED = frozenset({400})
+DIGITS = frozenset("0123456789")
 
 
 def config_of_classes(classes: Sequence[str]) -> str:
     """Return a labeling config that asks for one of the classes, in their order.
 
+    Where all are digits, each has its own key; else Label Studio gives out keys in order.
     Raises ConfigurationError for fewer than two, or a name that Label Studio cannot hold.
     """
     if len(classes) < 2:
@@ -31,8 +33,9 @@ def config_of_classes(classes: Sequence[str]) -> str:
     SubElement(view, "Image", name="image", value="$image")
     choices = SubElement(view, "Choices", name="choice", toName="image", choice="single")
     choices.set("showInline", "true")
+    digits = DIGITS.issuperset(classes)
     for name in classes:
-        SubElement(choices, "Choice", _choice(name))
+        SubElement(choices, "Choice", _choice(name), **({"hotkey": name} if digits else {}))
     config = tostring(view, encoding="unicode")
     if parse_control(config).classes != tuple(classes):
         raise ConfigurationError("classes: some names do not survive in a labeling config")

@@ -76,6 +76,7 @@ def run(
     By a YAML file (`active-labeler init` writes one), or at once: active-labeler run --images
     FOLDER. Ctrl-C stops everything; the same command goes on.
     """
+    from scripts.run.live import Oracle
     from scripts.run.start import run_live, run_offline
 
     wanted = _run(shell, given)
@@ -90,11 +91,11 @@ def run(
         if offline:
             ending = run_offline(wanted, stderr)
         else:
-            ending = run_live(wanted, stderr, oracle=oracle, pace_s=pace)
+            ending = run_live(wanted, stderr, Oracle(pace) if oracle else None)
     except KeyboardInterrupt:
         stderr.print("\nStopped. The same command goes on from here.")
         raise SystemExit(INTERRUPTED) from None
-    _print_end(wanted, ending)
+    print_end(wanted, ending)
 
 
 @click.command()
@@ -265,7 +266,8 @@ def _print_plan(wanted: Run, *, oracle: bool, offline: bool) -> None:
     )
 
 
-def _print_end(wanted: Run, ending: Ending) -> None:
+def print_end(wanted: Run, ending: Ending) -> None:
+    """Say why a run ended, where its labels are, and what they and the model are worth."""
     told, tested = ending.exported, ending.tested
     counts = told["counts"]
     stdout.print(

@@ -1,109 +1,56 @@
-"""The demo's images: which there are, what they show, and which are held back for measuring.
-
-A folder with one subfolder a class. Names in Label Studio are numbers, so that no file name tells
-a person or a model the answer.
-"""
+"""The demo's images as a table: what each shows, and which are held back for measuring."""
 
 from __future__ import annotations
 
-import shutil
-from collections import defaultdict
-from dataclasses import dataclass
+import csv
+from collections.abc import Sequence
 from pathlib import Path
-from xml.sax.saxutils import quoteattr
 
-import click
 import numpy as np
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
+from ml_backend.errors import ConfigurationError
+from ml_backend.sources import SourceItem
+from ml_backend.sources.folder import open_folder
+
 HOLDOUT_SHARE = 0.2
 HOLDOUT_AT_MOST = 500
+HEADER = ("path", "label", "split")
+POOL, HOLDOUT = "pool", "holdout"
 
 
-@dataclass(frozen=True, slots=True)
-class LabeledImage:
-    """One image file and the class that it shows, which only the oracle knows."""
+def write_table(folder: Path, table: Path, *, seed: int = 0) -> None:
+    """Write a row for each image of a folder with one subfolder a class.
 
-    file: Path
-    label: str
-
-
-@dataclass(frozen=True, slots=True)
-class DemoImages:
-    """`pool` goes into Label Studio; `holdout` never does, and accuracy is measured on it."""
-
-    classes: tuple[str, ...]
-    pool: tuple[LabeledImage, ...]
-    holdout: tuple[LabeledImage, ...]
-
-
-def read_images(folder: Path, *, seed: int = 0) -> DemoImages:
-    """Find the images of a folder with one subfolder a class, and hold a fifth of each class back.
-
-    The same folder gives the same split. Raises click.ClickException where there is no such folder.
+    A fifth of each class is of the split `holdout`; the rows are mixed, so that classes do not
+    follow one another. The same folder gives the same table. Raises ConfigurationError where there
+    are no two classes.
     """
-    found = [
-        LabeledImage(file, file.parent.name)
-        for file in sorted(folder.glob("*/*"))
-        if file.suffix.lower() in SUFFIXES
-    ]
-    classes = tuple(sorted({image.label for image in found}))
+    items = [item for item in open_folder(folder, "folders").items() if item.label is not None]
+    classes = {item.label for item in items}
     if len(classes) < 2:
-        raise click.ClickException(
-            f"{folder}: found images in {len(classes)} subfolders, expected one subfolder a class, "
-            f"two at least, with {', '.join(sorted(SUFFIXES))} files in them"
+        raise ConfigurationError(
+            f"{folder}: found images in {len(classes)} subfolder, expected one subfolder a class, "
+            "two at least"
         )
-    held = _held_back(found, seed)
-    return DemoImages(
-        classes,
-        pool=tuple(image for image in found if image not in held),
-        holdout=tuple(image for image in found if image in held),
-    )
+    held = _held_back(items, seed)
+    order = np.random.default_rng(seed).permutation(len(items))
+    with table.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([HEADER, *(_row(items[place], held) for place in order)])
 
 
-def _held_back(images: list[LabeledImage], seed: int) -> set[LabeledImage]:
-    by_class = defaultdict(list)
-    for image in images:
-        by_class[image.label].append(image)
-    share = min(HOLDOUT_SHARE, HOLDOUT_AT_MOST / len(images))
+def _row(item: SourceItem, held: set[str]) -> tuple[str, str, str]:
+    return item.key, str(item.label), HOLDOUT if item.key in held else POOL
+
+
+def _held_back(items: Sequence[SourceItem], seed: int) -> set[str]:
+    """Draw the keys of a share of each class."""
+    by_class: dict[str, list[str]] = {}
+    for item in items:
+        by_class.setdefault(str(item.label), []).append(item.key)
+    share = min(HOLDOUT_SHARE, HOLDOUT_AT_MOST / len(items))
     rng = np.random.default_rng(seed)
-    held: set[LabeledImage] = set()
-    for members in by_class.values():
-        rows = rng.permutation(len(members))[: round(share * len(members))]
-        held.update(members[row] for row in rows)
-    return held
-
-
-def numbered_copies(images: DemoImages, folder: Path, *, seed: int = 0) -> list[Path]:
-    """Copy the pool to `folder` under names that tell nothing, in mixed order; return the files.
-
-    The number in a name is the image's place in `images.pool`.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    files = []
-    for place, image in enumerate(images.pool):
-        file = folder / f"image-{place:06d}{image.file.suffix.lower()}"
-        if not file.exists():
-            shutil.copyfile(image.file, file)
-        files.append(file)
-    order = np.random.default_rng(seed).permutation(len(files))
-    return [files[row] for row in order]
-
-
-def pool_place(image_uri: str) -> int:
-    """Read an image's place in the pool from its address in Label Studio, which adds a prefix."""
-    return int(image_uri.rsplit("image-", 1)[1].split(".")[0])
-
-
-def labeling_config(classes: tuple[str, ...]) -> str:
-    """Ask for one choice among the classes. A class that is a digit has that digit's key."""
-    choices = "".join(f"<Choice value={quoteattr(name)}{_hotkey(name)}/>" for name in classes)
-    return (
-        '<View><Image name="image" value="$image" maxWidth="400px"/>'
-        f'<Choices name="choice" toName="image" choice="single" showInline="true">{choices}'
-        "</Choices></View>"
-    )
-
-
-def _hotkey(name: str) -> str:
-    return f' hotkey="{name}"' if name in set("0123456789") else ""
+    return {
+        str(key)
+        for keys in by_class.values()
+        for key in rng.permutation(keys)[: round(share * len(keys))]
+    }

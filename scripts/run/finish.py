@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ml_backend import wiring
 from ml_backend.errors import ConfigurationError
@@ -67,7 +70,30 @@ def measure_on_test_set(
     results = wiring.last_results(settings)(project_id)
     if results is None or results.head is None:
         return None
-    rows = {name: row for row, name in enumerate(results.classes)}
+    embeddings_ND, labels_N, unreadable = embedded_test_set(
+        settings, results.classes, backbone, test, folder
+    )
+    right = int((results.head.probs(embeddings_ND).argmax(axis=1) == labels_N).sum())
+    measured = {
+        "model_version": results.model_version,
+        "trained_on": len(results.labeled_ids_M),
+        "images": len(labels_N),
+        "accuracy": asdict(proportion(right, len(labels_N))),
+        "unreadable": unreadable,
+    }
+    (folder / TEST_FILE).write_text(json.dumps(measured, indent=1))
+    return measured
+
+
+def embedded_test_set(
+    settings: Settings, classes: Sequence[str], backbone: Backbone, test: Source, folder: Path
+) -> tuple[NDArray[np.float32], NDArray[np.int64], int]:
+    """Embed the images of a test set whose label is one of `classes`, in a cache of their own.
+
+    Returns (N, D) embeddings, (N,) rows of their classes, and how many more could not be read.
+    Raises ConfigurationError for a test set without usable labels.
+    """
+    rows = {name: row for row, name in enumerate(classes)}
     items = [item for item in test.items() if item.label in rows]
     if not items:
         raise ConfigurationError(f"{test.describe()}: no image of it has a label of the project's")
@@ -82,15 +108,5 @@ def measure_on_test_set(
         max_pixels=settings.image_max_pixels,
     )
     hashes = {row: found for batch in batches for row, found in batch if isinstance(found, str)}
-    said = results.head.probs(cache.rows(list(hashes.values()))).argmax(axis=1).tolist()
-    truths = [rows[str(items[row].label)] for row in hashes]
-    right = sum(one == other for one, other in zip(said, truths, strict=True))
-    measured = {
-        "model_version": results.model_version,
-        "trained_on": len(results.labeled_ids_M),
-        "images": len(truths),
-        "accuracy": asdict(proportion(right, len(truths))),
-        "unreadable": len(items) - len(hashes),
-    }
-    (folder / TEST_FILE).write_text(json.dumps(measured, indent=1))
-    return measured
+    labels_N = np.array([rows[str(items[row].label)] for row in hashes], dtype=np.int64)
+    return cache.rows(list(hashes.values())), labels_N, len(items) - len(hashes)

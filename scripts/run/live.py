@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -32,7 +32,8 @@ from scripts.commands.doctor import print_findings
 from scripts.commands.rounds import run_now
 from scripts.commands.shell import progress_bars
 from scripts.local_label_studio import signed_in
-from scripts.oracle import annotate
+from scripts.oracle import Answered, annotate
+from scripts.run.config import Labeling
 from scripts.run.data import RunData, classes_of
 from scripts.run.finish import export
 from scripts.run.in_force import Run
@@ -48,15 +49,25 @@ LOOK_EVERY_S = 1.0
 REMEMBER_EVERY_S = 10.0
 
 
+@dataclass(frozen=True)
+class Oracle:
+    """Who labels in the place of people: the labels that the source knows."""
+
+    pace_s: float  # between two answers
+    heard: Callable[[Answered], object] = str  # gets each answer
+
+
 @dataclass
 class LiveRun:
     """A run whose servers are up."""
 
     run: Run
+    data: RunData
     servers: Servers
     settings: Settings
     store: Store
     project_id: int
+    children: tuple[Child, Child]
     started: float = field(default_factory=time.monotonic)
     _classes: dict[str, int] = field(default_factory=dict)
     _classes_of: str | None = None  # the version that they were counted at
@@ -82,6 +93,17 @@ class LiveRun:
     def bench(self) -> Workbench:
         """Return what rounds of the project work with."""
         return wiring.workbench_factory(self.settings, self.store)(self.project_id, _nothing)
+
+    def labeled_tasks(self) -> list[int]:
+        """Read from Label Studio which tasks are labeled, in the order in which they were."""
+        bench = self.bench()
+        usable = sorted(
+            (each.annotation_id, each.task_id)
+            for _, answers in bench.reader.annotated(bench.project.control)
+            for each in answers
+            if each.choice is not None and not each.was_cancelled
+        )
+        return list(dict.fromkeys(task_id for _, task_id in usable))
 
     def keep_time(self) -> None:
         """Note how long this start has lasted."""
@@ -112,16 +134,8 @@ class LiveRun:
         return f"{project.current_version}, {window} tasks in order; trainer {trainer}"
 
 
-def play(
-    run: Run,
-    data: RunData,
-    servers: Servers,
-    console: Console,
-    *,
-    oracle: bool,
-    pace_s: float,
-) -> tuple[LiveRun, str]:
-    """Bring everything up and wait until a target is reached; return which."""
+def begin(run: Run, data: RunData, servers: Servers, console: Console, *, hide: bool) -> LiveRun:
+    """Bring everything up, with the images in the project; `hide` shows nobody known labels."""
     console.print(data.pool.describe(), highlight=False, markup=False)
     found = survey(data.pool)
     if not (servers.memory.project_id or run.config.project.number):
@@ -129,21 +143,17 @@ def play(
     servers.start_label_studio()
     settings = servers.settings()
     store = wiring.open_store(settings)
-    project_id = _import(run, data, found, settings, store, servers, hide=oracle)
-    with ExitStack() as backend:
-        servers.everything = backend  # the trainer ends before the last round
-        settings, children = servers.start_backend(settings)
-        live = LiveRun(run, servers, settings, store, project_id)
-        connect(run, settings, store, project_id)
-        label_examples(run, settings, store, project_id)
-        _announce(live, console, oracle=oracle)
-        why = _label(live, children, console, oracle=oracle, pace_s=pace_s)
-        live.keep_time()
-    return live, why
+    project_id = _import(run, data, found, settings, store, servers, hide=hide)
+    settings, children = servers.start_backend(settings)
+    live = LiveRun(run, data, servers, settings, store, project_id, children)
+    connect(run, settings, store, project_id)
+    label_examples(run, settings, store, project_id)
+    return live
 
 
 def finish(live: LiveRun) -> dict[str, Any]:
-    """Learn from the last labels, and export."""
+    """End the trainer, learn from the last labels, and export."""
+    live.servers.stop_backend()
     with progress_bars() as on_progress:
         run_now(
             live.settings,
@@ -256,10 +266,11 @@ def _tell(report: ImportReport, console: Console) -> None:
         raise ConfigurationError("no image could be imported: nothing to label")
 
 
-def _announce(live: LiveRun, console: Console, *, oracle: bool) -> None:
+def announce(live: LiveRun, console: Console, *, oracle: bool) -> None:
+    """Say where things are, and what to do there."""
     url = f"{live.settings.label_studio_url}/projects/{live.project_id}/data"
     console.print(f"Label Studio: {url}", highlight=False)
-    if live.servers.local and not oracle:
+    if live.servers.local:
         memory = live.servers.memory
         console.print(f"  login {ANNOTATOR}, password {memory.annotator_password}", highlight=False)
         page = f"http://127.0.0.1:{memory.backend_port}/ui/"
@@ -269,37 +280,32 @@ def _announce(live: LiveRun, console: Console, *, oracle: bool) -> None:
     console.print(f"{who} Ctrl-C stops everything; started again, it goes on.", highlight=False)
 
 
-def _label(
-    live: LiveRun,
-    children: tuple[Child, Child],
-    console: Console,
-    *,
-    oracle: bool,
-    pace_s: float,
-) -> str:
-    """Show how the run stands until a target is reached, or the oracle knows no more."""
+def label(live: LiveRun, labeling: Labeling, console: Console, oracle: Oracle | None) -> str:
+    """Show how the run stands until a target is reached; return which.
+
+    By people, or by an oracle until it knows no more.
+    """
     over = threading.Event()
-    with ThreadPoolExecutor(1, "oracle") as pool, Board(console, live.run.config.labeling) as board:
-        work = partial(_work, live, pace_s, over)
-        working = pool.submit(work) if oracle else None
+    with ThreadPoolExecutor(1, "oracle") as pool, Board(console, labeling) as board:
+        working = pool.submit(_work, live, labeling, oracle, over) if oracle else None
         try:
-            return _watch(live, children, board, working)
+            why = _watch(live, labeling, board, working)
         finally:
             over.set()
+    live.keep_time()
+    return why
 
 
-def _watch(
-    live: LiveRun, children: tuple[Child, Child], board: Board, working: Future[bool] | None
-) -> str:
+def _watch(live: LiveRun, labeling: Labeling, board: Board, working: Future[bool] | None) -> str:
     remembered = time.monotonic()
     while True:
         now = live.standing()
         board.show(now)
-        if why := reached(live.run.config.labeling, now):
+        if why := reached(labeling, now):
             return why
         if working is not None and working.done() and working.result():
             return "the oracle has labeled everything that it knows"
-        for child in children:
+        for child in live.children:
             if child.ended():
                 raise child.failure()
         if time.monotonic() - remembered > REMEMBER_EVERY_S:
@@ -308,20 +314,21 @@ def _watch(
         time.sleep(LOOK_EVERY_S)
 
 
-def _work(live: LiveRun, pace_s: float, over: threading.Event) -> bool:
+def _work(live: LiveRun, labeling: Labeling, oracle: Oracle, over: threading.Event) -> bool:
     """Label as an annotator's browser does, up to the target; return whether nothing is left."""
     truth = {each.task_id: each.label for each in live.store.imported(live.project_id)}
-    project = live.store.get_project(live.project_id)
-    assert project is not None  # connected
-    most = live.run.config.labeling.most_labels() or len(truth)
-    to_do = most - live.bench().reader.facts().finished_count
+    to_do = (labeling.most_labels() or len(truth)) - len(live.labeled_tasks())
     if to_do <= 0:
         return False
-    names = (project.control.from_name, project.control.to_name)
+    control = live.bench().project.control
+    names = (control.from_name, control.to_name)
     with signed_in(live.servers.url, ANNOTATOR, live.servers.memory.annotator_password) as client:
-        for _ in annotate(client, live.project_id, lambda task: truth.get(task["id"]), names):
+        for answered in annotate(
+            client, live.project_id, lambda task: truth.get(task["id"]), names
+        ):
+            oracle.heard(answered)
             to_do -= 1
-            if over.wait(pace_s) or to_do == 0:
+            if over.wait(oracle.pace_s) or to_do == 0:
                 return False
     return True
 

@@ -54,6 +54,7 @@ class Servers:
     document_root: Path | None = None  # of a local Label Studio
     url: str = ""
     own: dict[str, Any] = field(default_factory=dict)  # settings that the run decides
+    backend: ExitStack = field(default_factory=ExitStack)  # serve and train
 
     @property
     def local(self) -> bool:
@@ -140,6 +141,7 @@ class Servers:
         The socket is made here: between a look for a free port and the backend's own bind, another
         run could take the port, and would then be taken for this one's backend.
         """
+        self.everything.enter_context(self.backend)
         wanted = self.memory.backend_port or self.run.config.project.backend_port
         with listen(settings.host, wanted) as door:
             port, descriptor = int(door.getsockname()[1]), door.fileno()
@@ -153,6 +155,10 @@ class Servers:
         wait_until_it_answers(backend, f"http://127.0.0.1:{port}/health")
         return settings, (backend, self._child("trainer", ["train"], environment))
 
+    def stop_backend(self) -> None:
+        """End serve and train, and leave Label Studio running."""
+        self.backend.close()
+
     def environment(self, settings: Settings) -> dict[str, str]:
         """Return the environment in which a child reads the run's settings."""
         return environment_of(settings, {**given_settings(self.run), **self.own})
@@ -165,7 +171,7 @@ class Servers:
         self, name: str, words: list[str], environment: dict[str, str], *descriptors: int
     ) -> Child:
         watch = self.guardian.watch
-        return self.everything.enter_context(
+        return self.backend.enter_context(
             running(name, words, self.run.folder, environment, self.lock, watch, descriptors)
         )
 

@@ -5,7 +5,8 @@ Knows the order in which things begin and end. What happens in between, `live` a
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from scripts.run.data import open_data
 from scripts.run.finish import measure_on_test_set
 from scripts.run.guardian import guardian
 from scripts.run.in_force import Run, settings_of
+from scripts.run.live import LiveRun, Oracle
 from scripts.run.memory import recall
 from scripts.run.paper import PROJECT_ID
 from scripts.run.servers import Servers, require_token
@@ -53,8 +55,16 @@ def run_offline(run: Run, console: Console) -> Ending:
     return Ending(why, exported, tested)
 
 
-def run_live(run: Run, console: Console, *, oracle: bool, pace_s: float) -> Ending:
+def run_live(run: Run, console: Console, oracle: Oracle | None) -> Ending:
     """Label in Label Studio, by people or by an oracle."""
+    with opened(run, console, oracle=oracle is not None) as made:
+        live.announce(made, console, oracle=oracle is not None)
+        return ended(made, live.label(made, run.config.labeling, console, oracle))
+
+
+@contextmanager
+def opened(run: Run, console: Console, *, oracle: bool) -> Iterator[LiveRun]:
+    """Have everything up while the block runs. An oracle hides known labels from the project."""
     require_token(run, oracle=oracle)
     data = open_data(run, partial(open_source, settings_of(run)))
     run.folder.mkdir(parents=True, exist_ok=True)
@@ -67,12 +77,17 @@ def run_live(run: Run, console: Console, *, oracle: bool, pace_s: float) -> Endi
         root, memory = live.document_root_of(run), recall(run.folder)
         servers = Servers(run, memory, everything, watched, lock, console, root)
         try:
-            made, why = live.play(run, data, servers, console, oracle=oracle, pace_s=pace_s)
+            made = live.begin(run, data, servers, console, hide=oracle)
         except (LabelStudioNotInstalled, LabelStudioDidNotStart) as error:
             raise click.ClickException(str(error)) from error
-        exported = live.finish(made)
-        if data.test is None:
-            return Ending(why, exported)
-        backbone, number = made.bench().backbone(), made.project_id
-        tested = measure_on_test_set(made.settings, number, backbone, data.test, run.folder)
+        yield made
+
+
+def ended(made: LiveRun, why: str) -> Ending:
+    """Bring a run to its end: the last round, the export, and the measuring on its test set."""
+    exported = live.finish(made)
+    if made.data.test is None:
+        return Ending(why, exported)
+    backbone, number = made.bench().backbone(), made.project_id
+    tested = measure_on_test_set(made.settings, number, backbone, made.data.test, made.run.folder)
     return Ending(why, exported, tested)

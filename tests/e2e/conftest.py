@@ -6,17 +6,16 @@ and the one that detaches connects again.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from scripts.digits_images import write_digits
-from tests.e2e.runs import CLASSES, IMAGES_A_CLASS
+from tests.e2e.runs import IMAGES_A_CLASS
 from tests.e2e.stack import Stack, running_stack, screenshots_folder
 from tests.e2e.strangers import inventory, plant, their_backend
+from tests.few_digits import few_digits as write_few_digits
 
 
 @pytest.fixture(scope="session")
@@ -57,10 +56,4 @@ def screenshots(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few digits, one subfolder a class."""
-    folder = tmp_path_factory.mktemp("digits")
-    write_digits(folder / "all", size_px=32)
-    for name in CLASSES:
-        (folder / "few" / name).mkdir(parents=True)
-        for file in sorted((folder / "all" / name).iterdir())[:IMAGES_A_CLASS]:
-            shutil.copy(file, folder / "few" / name)
-    return folder / "few"
+    return write_few_digits(tmp_path_factory.mktemp("digits"), IMAGES_A_CLASS)

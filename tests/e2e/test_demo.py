@@ -12,26 +12,19 @@ from pathlib import Path
 
 import pytest
 
-from scripts.digits_images import write_digits
+from ml_backend.jobs.store import Store
 from scripts.local_label_studio import LabelStudioNotInstalled, find_label_studio
+from tests.few_digits import few_digits as write_few_digits
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.slow, pytest.mark.timeout(600)]
 
-CLASSES, IMAGES_A_CLASS = ("1", "4", "7"), 40
+IMAGES_A_CLASS = 40
 
 
 @pytest.fixture(scope="module")
 def few_digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of forty images: enough for a loop, quick to embed."""
-    folder = tmp_path_factory.mktemp("demo") / "digits"
-    write_digits(folder)
-    for digit in folder.iterdir():
-        files = sorted(digit.iterdir())
-        for file in files[IMAGES_A_CLASS:] if digit.name in CLASSES else files:
-            file.unlink()
-        if digit.name not in CLASSES:
-            digit.rmdir()
-    return folder
+    return write_few_digits(tmp_path_factory.mktemp("digits"), IMAGES_A_CLASS, size_px=64)
 
 
 def run_demo(folder: Path, *arguments: str) -> str:
@@ -53,6 +46,17 @@ def run_demo(folder: Path, *arguments: str) -> str:
     return ended.stdout
 
 
+def labeled(folder: Path) -> list[tuple[int, str, str | None]]:
+    """What was labeled, in order: task, answer, and the class that its image shows."""
+    store = Store.open(f"sqlite:///{folder / 'backend' / 'state.sqlite3'}")
+    [project] = store.projects()
+    truth = {each.task_id: each.label for each in store.imported(project.project_id)}
+    annotations = store.mirror(project.project_id).annotations
+    in_order = sorted(annotations, key=lambda each: each.annotation_id)
+    store.close()
+    return [(each.task_id, str(each.choice), truth[each.task_id]) for each in in_order]
+
+
 def test_the_demo_shows_the_loop_and_a_second_start_goes_on(
     few_digits: Path, tmp_path: Path
 ) -> None:
@@ -61,15 +65,20 @@ def test_the_demo_shows_the_loop_and_a_second_start_goes_on(
     assert int(re.search(r"in (\d+) successive orders", first).group(1)) > 1, "it must reorder"
     assert "came from outside the published window" not in first
     assert "Accuracy on 24 images that nobody labeled" in first
-    remembered = json.loads((tmp_path / "demo.json").read_text())
-    assert len(set(remembered["served"])) == 12
+    assert re.search(r"12 .*\d ± \d", first), "the last row has the random orders' spread"
+    remembered, served = json.loads((tmp_path / "run.json").read_text()), labeled(tmp_path)
+    assert len({task_id for task_id, _, _ in served}) == len(served) == 12
+    assert all(answer == shown for _, answer, shown in served)
 
     second = run_demo(tmp_path, "--annotate", "3", "--pace", "0.5")
-    assert "Uploading" not in second
-    again = json.loads((tmp_path / "demo.json").read_text())
+    assert "3 tasks labeled, in " in second
+    assert "0 images imported, " in second
+    again, served_again = json.loads((tmp_path / "run.json").read_text()), labeled(tmp_path)
     assert again["project_id"] == remembered["project_id"]
-    assert again["served"][:12] == remembered["served"]
-    assert len(set(again["served"])) == 15, "the queue goes on and repeats nothing"
+    assert served_again[:12] == served
+    assert len({task_id for task_id, _, _ in served_again}) == len(served_again) == 15, (
+        "the queue goes on and repeats nothing"
+    )
     for port in (again["label_studio_port"], again["backend_port"]):
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)) != 0, "a server was left behind"
@@ -79,7 +88,8 @@ def test_the_demo_shows_the_loop_and_a_second_start_goes_on(
 def test_a_demo_of_other_images_in_the_same_folder_is_refused(
     few_digits: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "demo.json").write_text(json.dumps({"images": "/elsewhere"}))
+    elsewhere = {"kind": "csv", "path": "images.csv", "root": "/elsewhere"}
+    (tmp_path / "demo.yaml").write_text(json.dumps({"data": {"source": elsewhere}}))
     command = [sys.executable, "-m", "scripts.demonstration.main", "--folder", str(tmp_path)]
     ended = subprocess.run(
         [*command, "--images", str(few_digits)], capture_output=True, text=True, timeout=120

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.processes import COMMAND, base_environment
-from tests.e2e.runs import CLASSES, IMAGES_A_CLASS, Typed, find_the_export_right, rows, truth
+from tests.e2e.runs import IMAGES_A_CLASS, Typed, find_the_export_right, rows, truth
+from tests.few_digits import CLASSES
 
 pytestmark = [pytest.mark.label_studio, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -25,7 +25,8 @@ from PIL import Image
 
 from ml_backend.sources.pngs import png_of
 from scripts.local_label_studio import free_port
-from tests.e2e.runs import CLASSES, Typed, find_the_export_right, kill, truth
+from tests.e2e.runs import Typed, find_the_export_right, kill, truth
+from tests.few_digits import CLASSES
 from tests.label_studio_server import TestServer
 
 pytestmark = [

@@ -68,3 +68,8 @@ def test_the_fewest_folders_are_offered_and_never_the_root_itself() -> None:
     assert _fewest([root / "a/x", root / "a/y"], root) == [root / "a"]
     assert _fewest([root / "a/x", root / "b"], root) == [root / "a", root / "b"]
     assert _fewest([], root) == []
+
+
+def test_the_key_of_a_digit_is_that_digit_where_all_classes_are_digits() -> None:
+    assert '<Choice value="0" hotkey="0" />' in config_of_classes(["0", "1"])
+    assert "hotkey" not in config_of_classes(["1", "cat"]), "the cat would be given the key 1, too"

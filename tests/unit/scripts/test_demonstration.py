@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import csv
 import json
-import socket
-import stat
 from pathlib import Path
 
 import click
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from PIL import Image
 
+from ml_backend.errors import ConfigurationError
+from ml_backend.sources import open_source
 from scripts import child_processes as processes
 from scripts import oracle
-from scripts.demonstration import curve, images, memory
+from scripts.demonstration import curve, images
+from scripts.demonstration.main import demo, demo_run
+from scripts.demonstration.show import shift_report
 from scripts.digits_images import render_digit
+from scripts.run.data import open_data
 
 
 def folder_of(root: Path, **counts: int) -> Path:
@@ -28,58 +33,100 @@ def folder_of(root: Path, **counts: int) -> Path:
     return root
 
 
+def rows_of(table: Path) -> list[dict[str, str]]:
+    with table.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def test_a_fifth_of_each_class_is_held_back_and_the_same_one_each_time(tmp_path: Path) -> None:
-    folder = folder_of(tmp_path, cat=50, dog=10)
-    found = images.read_images(folder)
-    assert found.classes == ("cat", "dog")
-    held = [image.label for image in found.holdout]
+    folder = folder_of(tmp_path / "in", cat=50, dog=10)
+    images.write_table(folder, tmp_path / "table.csv")
+    rows = rows_of(tmp_path / "table.csv")
+    held = [row["label"] for row in rows if row["split"] == "holdout"]
     assert (held.count("cat"), held.count("dog")) == (10, 2)
-    assert len(found.pool) == 48
-    assert not {*found.pool} & {*found.holdout}
-    assert images.read_images(folder) == found
+    assert len([row for row in rows if row["split"] == "pool"]) == 48
+    assert len({row["path"] for row in rows}) == 60
+    images.write_table(folder, tmp_path / "again.csv")
+    assert rows_of(tmp_path / "again.csv") == rows
 
 
-def test_a_folder_without_classes_is_refused_with_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(click.ClickException, match="one subfolder a class"):
-        images.read_images(folder_of(tmp_path, all=3))
+def test_the_table_says_what_each_image_shows_and_mixes_the_classes(tmp_path: Path) -> None:
+    names = {"cat": 10, 'a "big", dog': 10}
+    images.write_table(folder_of(tmp_path / "in", **names), tmp_path / "table.csv")
+    rows = rows_of(tmp_path / "table.csv")
+    assert {row["label"] for row in rows} == {*names}
+    for row in rows:
+        assert (tmp_path / "in" / row["path"]).is_file()
+        assert row["path"].startswith(row["label"] + "/")
+    labels = [row["label"] for row in rows]
+    assert labels != sorted(labels), "the classes must not follow one another"
 
 
-def test_names_in_label_studio_tell_nothing_and_lead_back_to_the_image(tmp_path: Path) -> None:
-    found = images.read_images(folder_of(tmp_path / "in", cat=10, dog=10))
-    copies = images.numbered_copies(found, tmp_path / "out")
-    assert sorted(copies) != copies, "the classes must not follow one another"
-    for file in copies:
-        assert "cat" not in file.name
-        assert "dog" not in file.name
-        place = images.pool_place(f"/data/upload/3/0a1b2c3d-{file.name}")
-        assert file.read_bytes() == found.pool[place].file.read_bytes()
-        assert file.name == f"image-{place:06d}.png"
-    assert images.numbered_copies(found, tmp_path / "out") == copies
+@pytest.mark.parametrize("counts", [{"all": 3}, {}])
+def test_a_folder_without_classes_is_refused_with_what_was_expected(
+    tmp_path: Path, counts: dict[str, int]
+) -> None:
+    folder = folder_of(tmp_path / "in", **counts)
+    (folder / "loose.png").touch()
+    with pytest.raises(ConfigurationError, match="one subfolder a class"):
+        images.write_table(folder, tmp_path / "table.csv")
 
 
-def test_class_names_are_escaped_in_the_labeling_config() -> None:
-    assert '<Choice value="a &amp; b"/>' in images.labeling_config(("a & b", "c"))
+def test_a_second_start_goes_on_with_the_images_and_the_table_of_the_first(tmp_path: Path) -> None:
+    photos = folder_of(tmp_path / "photos", cat=5, dog=5)
+    first = demo_run(tmp_path / "demo", photos)
+    table = rows_of(tmp_path / "demo" / "images.csv")
+    (photos / "cat" / "new.png").touch()
+    assert demo_run(tmp_path / "demo", None) == first
+    assert demo_run(tmp_path / "demo", photos) == first
+    assert rows_of(tmp_path / "demo" / "images.csv") == table
+    assert first.config.data.known_labels == "hide", "the answers must not be in Label Studio"
+    data = open_data(first, open_source)
+    assert data.test is not None
+    assert {item.path for item in data.pool.items()}.isdisjoint(
+        item.path for item in data.test.items()
+    )
 
 
-def test_the_key_of_a_digit_is_that_digit() -> None:
-    assert '<Choice value="0" hotkey="0"/>' in images.labeling_config(("0", "1"))
+def test_a_folder_with_a_long_name_makes_a_title_that_label_studio_takes(tmp_path: Path) -> None:
+    photos = folder_of(tmp_path / ("p" * 60), cat=5, dog=5)
+    assert len(demo_run(tmp_path / "demo", photos).config.project.title) == 50
 
 
-def test_what_is_remembered_comes_back_and_is_for_its_owner_alone(tmp_path: Path) -> None:
-    first = memory.recall(tmp_path)
-    first.project_id, first.served = 7, [3, 1]
-    memory.remember(tmp_path, first)
-    assert memory.recall(tmp_path) == first
-    assert stat.S_IMODE((tmp_path / "demo.json").stat().st_mode) == 0o600
-    assert first.password not in repr(first)
+def everything_in(folder: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_a_port_that_is_taken_gives_way_to_the_next() -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert port < processes.usable_port(port) <= port + 99
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [("demo.json", "an earlier version.*--fresh"), ("run.json", "holds a run, and no demo")],
+)
+def test_what_an_earlier_version_or_a_run_left_is_refused_and_not_touched(
+    tmp_path: Path, there: str, said: str
+) -> None:
+    (tmp_path / there).write_text('{"images": "/elsewhere"}')
+    before = everything_in(tmp_path)
+    with pytest.raises(click.ClickException, match=said):
+        demo_run(tmp_path, None)
+    assert everything_in(tmp_path) == before
+
+
+@pytest.mark.parametrize("there", ["holiday.jpg", "run.json"])
+def test_fresh_never_deletes_a_folder_that_is_none_of_ours(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).write_text("{}")
+    answer = CliRunner().invoke(demo, ["--fresh", "--folder", str(tmp_path)], input="y\n")
+    assert answer.exit_code == 1
+    assert "not deleted" in answer.output
+    assert (tmp_path / there).exists()
+
+
+@pytest.mark.parametrize("there", ["demo.json", "demo.yaml"])
+def test_fresh_asks_before_it_deletes_a_demo(tmp_path: Path, there: str) -> None:
+    (tmp_path / there).touch()
+    answer = CliRunner().invoke(demo, ["--fresh", "--folder", str(tmp_path)], input="n\n")
+    assert answer.exit_code == 1
+    assert "Delete" in answer.output
+    assert (tmp_path / there).exists()
 
 
 def test_a_command_that_ends_is_reported_with_its_log(tmp_path: Path) -> None:
@@ -143,6 +190,17 @@ def test_the_oracle_answers_what_it_is_served_until_nothing_is_left() -> None:
     assert {answer.model_version for answer in answers} == {"al-2"}
     assert server.submitted[2]["result"][0]["value"] == {"choices": ["cat"]}
     assert server.submitted[2]["parent_prediction"] == 9
+
+
+def test_the_oracle_tells_how_often_the_order_changed_and_what_the_model_knew() -> None:
+    served = [("a", "al-1"), (None, "al-1"), ("b", "al-2"), (None, None)]
+    answers = [oracle.Answered(n, "", "a", *each) for n, each in enumerate(served)]
+    said = shift_report(answers, 5)
+    assert "4 tasks labeled, in 2 successive orders of the queue" in said
+    assert "prelabel was right in 1 of 2." in said
+    assert "1 came from outside the published window" in said
+    assert "no more tasks" in said
+    assert "no more tasks" not in shift_report(answers, 4)
 
 
 # --- the curve

@@ -18,12 +18,12 @@ from ml_backend.errors import ConfigurationError
 from ml_backend.jobs.store import Store
 from ml_backend.learning.registry import Registry
 from scripts.active_labeler import cli
-from scripts.digits_images import write_digits
+from tests.few_digits import CLASSES, few_digits
 from tests.tuning_loop import random_squeezenet
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-CLASSES, IMAGES_A_CLASS = ("1", "4", "7"), 12
+IMAGES_A_CLASS = 12
 FAST = {"backbone": "squeezenet1_1", "input_size_px": 32, "input_resize_px": 32, "device": "cpu"}
 
 OfflineRun = Callable[..., Result]
@@ -40,13 +40,7 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("digits")
-    write_digits(folder / "all", size_px=32)
-    for name in CLASSES:
-        (folder / "few" / name).mkdir(parents=True)
-        for file in sorted((folder / "all" / name).iterdir())[:IMAGES_A_CLASS]:
-            shutil.copy(file, folder / "few" / name)
-    return folder / "few"
+    return few_digits(tmp_path_factory.mktemp("digits"), IMAGES_A_CLASS)
 
 
 @pytest.fixture
