@@ -13,7 +13,7 @@ import click
 from ml_backend.errors import ActiveLabelerError
 from scripts.child_processes import one_at_a_time
 from scripts.commands.run import INTERRUPTED, print_end
-from scripts.commands.shell import set_up_logging, stderr, stdout
+from scripts.commands.shell import set_up_logging, stderr
 from scripts.demonstration.images import HEADER, HOLDOUT, write_table
 from scripts.digits_images import write_digits
 from scripts.run.config_file import read_config
@@ -87,7 +87,7 @@ def _show(run: Run, annotate: int | None, pace: float, then_stop: bool) -> None:
         if annotate:
             from scripts.demonstration.show import annotate_and_compare  # with torch: seconds
 
-            annotate_and_compare(made, annotate, pace, stdout)
+            annotate_and_compare(made, annotate, pace)
         if then_stop:
             return
         if annotate:
@@ -112,6 +112,12 @@ def demo_run(folder: Path, asked: Path | None) -> Run:
             f"{folder} holds a demo of {shown}. Take --fresh to begin anew with {asked}, "
             "or --folder to have both"
         )
+    stderr.print(
+        f"A demo of {shown}, kept in {folder}. A fifth of each class stays out of Label Studio, to "
+        "measure on.",
+        highlight=False,
+        markup=False,
+    )
     return run
 
 

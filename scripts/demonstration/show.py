@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from rich.console import Console
 
+from scripts.commands.shell import stderr, stdout
 from scripts.demonstration.curve import Comparison, Measured, as_table, compare, verdict
 from scripts.oracle import Answered
 from scripts.run.config import Labeling
@@ -12,17 +12,17 @@ from scripts.run.finish import embedded_test_set
 from scripts.run.live import LiveRun, Oracle, label
 
 
-def annotate_and_compare(live: LiveRun, more: int, pace_s: float, console: Console) -> None:
+def annotate_and_compare(live: LiveRun, more: int, pace_s: float) -> None:
     """Let the oracle label so many more tasks at that many seconds each; print the curve."""
     answers: list[Answered] = []
     labels = len(live.labeled_tasks()) + more
     wanted = Labeling.model_validate({"target": {"labels": labels}})
-    label(live, wanted, console, Oracle(pace_s, answers.append))
-    console.print(shift_report(answers, more))
-    with console.status("Measuring against random orders ..."):
+    label(live, wanted, stderr, Oracle(pace_s, answers.append))
+    stdout.print(shift_report(answers, more), highlight=False)
+    with stderr.status("Measuring against random orders ..."):
         comparison, holdout_size = measured(live)
-    console.print(as_table(comparison, holdout_size))
-    console.print(verdict(comparison))
+    stdout.print(as_table(comparison, holdout_size))
+    stdout.print(verdict(comparison), highlight=False)
 
 
 def shift_report(answers: list[Answered], asked: int) -> str:

@@ -54,7 +54,8 @@ class Board:
         if now.labeled != last_labeled and at - last_at >= LINE_EVERY_S:
             self._last_line = (at, now.labeled)
             facts = (f"{name} {value}" for name, value in self._facts(now, pace_s))
-            self._console.print("; ".join(facts), highlight=False, markup=False)
+            line = "; ".join(facts)
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _seconds_a_label(self, at: float, labeled: int) -> float | None:
         """Return the mean time a label over the last minutes; None before the second one."""
@@ -89,7 +90,7 @@ class Board:
 
 def _classes(counts: dict[str, int]) -> str:
     by_count = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
-    text = ", ".join(f"{name} {count}" for name, count in by_count[:SHOWN_CLASSES])
+    text = ", ".join(f"{name}: {count}" for name, count in by_count[:SHOWN_CLASSES])
     more = len(by_count) - SHOWN_CLASSES
     return f"{text} and {more} more" if more > 0 else text
 

@@ -67,6 +67,7 @@ def test_a_folder_without_classes_is_refused_with_what_was_expected(
     tmp_path: Path, counts: dict[str, int]
 ) -> None:
     folder = folder_of(tmp_path / "in", **counts)
+    folder.mkdir(exist_ok=True)
     (folder / "loose.png").touch()
     with pytest.raises(ConfigurationError, match="one subfolder a class"):
         images.write_table(folder, tmp_path / "table.csv")

@@ -71,7 +71,7 @@ def test_lines_tell_what_a_terminal_would_draw() -> None:
     for expected in (
         "labels 4 of 10 (50 images)",
         "accuracy 50.0% (20.0% to 80.0%)",
-        "classes cat [b] 3, dog 1",
+        "classes cat [b]: 3, dog: 1",
         "queue al-1",
     ):
         assert expected in said
@@ -82,4 +82,4 @@ def test_a_terminal_shows_the_same_whatever_classes_are_called() -> None:
     console = Console(file=out, width=100, force_terminal=True)
     with Board(console, labeling()) as board:
         board.show(Standing(4, 50, classes={"[red]": 4}))
-    assert "[red] 4" in out.getvalue()
+    assert "[red]: 4" in out.getvalue()
