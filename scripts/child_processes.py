@@ -81,16 +81,6 @@ def running(
         _end(process)
 
 
-def run_to_the_end(arguments: list[str], folder: Path, environment: Mapping[str, str]) -> None:
-    """Run `active-labeler ARGUMENTS` in view; raises click.ClickException where it fails."""
-    command = [str(COMMAND), *arguments]
-    ended = subprocess.run(  # noqa: S603 (a list of our own making)
-        command, cwd=folder, env={**os.environ, **environment}, stdin=subprocess.DEVNULL
-    )
-    if ended.returncode != 0:
-        raise click.ClickException(f"{' '.join(command)} ended with code {ended.returncode}")
-
-
 def _end(process: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)

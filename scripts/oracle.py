@@ -18,7 +18,6 @@ class Answered:
     """One annotation: what was served, what was answered, and what the model had suggested."""
 
     task_id: int
-    image_uri: str
     choice: str
     suggested: str | None
     model_version: str | None
@@ -42,8 +41,7 @@ def annotate(
             skip(client, project_id, task_id)
             continue
         submit(client, project_id, task_id, choice, suggestion.get("id"), names)
-        uri = str(task["data"].get("image", ""))
-        yield Answered(task_id, uri, choice, _choice(suggestion), suggestion.get("model_version"))
+        yield Answered(task_id, choice, _choice(suggestion), suggestion.get("model_version"))
 
 
 def next_task(client: httpx.Client, project_id: int) -> dict[str, Any] | None:

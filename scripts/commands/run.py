@@ -93,7 +93,7 @@ def run(
         else:
             ending = run_live(wanted, stderr, Oracle(pace) if oracle else None)
     except KeyboardInterrupt:
-        stderr.print("\nStopped. The same command goes on from here.")
+        stderr.print("Stopped. The same command goes on from here.")
         raise SystemExit(INTERRUPTED) from None
     print_end(wanted, ending)
 

@@ -73,7 +73,7 @@ def demo(
     try:
         _show(demo_run(folder, images), annotate, pace, then_stop)
     except KeyboardInterrupt:
-        stderr.print("\nStopped. The next start goes on from here.")
+        stderr.print("Stopped. The next start goes on from here.")
         raise SystemExit(INTERRUPTED) from None
     except ActiveLabelerError as error:
         raise click.ClickException(str(error)) from error

@@ -77,10 +77,12 @@ def opened(run: Run, console: Console, *, oracle: bool) -> Iterator[LiveRun]:
         root, memory = live.document_root_of(run), recall(run.folder)
         servers = Servers(run, memory, everything, watched, lock, console, root)
         try:
-            made = live.begin(run, data, servers, console, hide=oracle)
+            yield live.begin(run, data, servers, console, hide=oracle)
+        except KeyboardInterrupt:
+            console.print("\nStopping ...")
+            raise
         except (LabelStudioNotInstalled, LabelStudioDidNotStart) as error:
             raise click.ClickException(str(error)) from error
-        yield made
 
 
 def ended(made: LiveRun, why: str) -> Ending:

@@ -195,7 +195,7 @@ def test_the_oracle_answers_what_it_is_served_until_nothing_is_left() -> None:
 
 def test_the_oracle_tells_how_often_the_order_changed_and_what_the_model_knew() -> None:
     served = [("a", "al-1"), (None, "al-1"), ("b", "al-2"), (None, None)]
-    answers = [oracle.Answered(n, "", "a", *each) for n, each in enumerate(served)]
+    answers = [oracle.Answered(n, "a", *each) for n, each in enumerate(served)]
     said = shift_report(answers, 5)
     assert "4 tasks labeled, in 2 successive orders of the queue" in said
     assert "prelabel was right in 1 of 2." in said
