@@ -1,4 +1,4 @@
-"""Start, stop and furnish a Label Studio of one's own on SQLite, for the demo and the tests.
+"""Start, stop and furnish a Label Studio of one's own on SQLite, for runs and the tests.
 
 Knows how a Label Studio process is run and how accounts and projects are made in it. Knows
 nothing of this project's backend.

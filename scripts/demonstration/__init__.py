@@ -1,1 +1,1 @@
-"""What `scripts/demo` does: a Label Studio, the backend and a project that shows the loop."""
+"""What `scripts/demo` does: a run of images at hand, and what the order was worth."""
