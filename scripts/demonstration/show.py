@@ -15,12 +15,13 @@ from scripts.run.live import LiveRun, Oracle, label
 def annotate_and_compare(live: LiveRun, more: int, pace_s: float) -> None:
     """Let the oracle label so many more tasks at that many seconds each; print the curve."""
     answers: list[Answered] = []
-    labels = len(live.labeled_tasks()) + more
-    wanted = Labeling.model_validate({"target": {"labels": labels}})
-    label(live, wanted, stderr, Oracle(pace_s, answers.append))
+    before = live.labeled_tasks()
+    wanted = Labeling.model_validate({"target": {"labels": len(before) + more}})
+    label(live, wanted, stderr, Oracle(pace_s, more, answers.append))
     stdout.print(shift_report(answers, more), highlight=False)
     with stderr.status("Measuring against random orders ..."):
-        comparison, holdout_size = measured(live)
+        order = [*before, *(answer.task_id for answer in answers)]
+        comparison, holdout_size = measured(live, order)
     stdout.print(as_table(comparison, holdout_size))
     stdout.print(verdict(comparison), highlight=False)
 
@@ -40,8 +41,8 @@ def shift_report(answers: list[Answered], asked: int) -> str:
     return text
 
 
-def measured(live: LiveRun) -> tuple[Comparison, int]:
-    """Compare the order of all labels so far with random ones, by the backend's own network.
+def measured(live: LiveRun, order: list[int]) -> tuple[Comparison, int]:
+    """Compare the order in which tasks were labeled with random ones, by the backend's own network.
 
     Returns the comparison, and on how many images that were held back it was measured. Images that
     the backend could not embed are in no order.
@@ -56,6 +57,6 @@ def measured(live: LiveRun) -> tuple[Comparison, int]:
     embeddings_ND, holdout_labels_N, _ = embedded_test_set(
         settings, classes, backbone, test, live.run.folder
     )
-    served = [rows[task_id] for task_id in live.labeled_tasks() if task_id in rows]
+    served = [rows[task_id] for task_id in order if task_id in rows]
     holdout = Measured(embeddings_ND, holdout_labels_N)
     return compare(pool, holdout, served, len(classes), seed=settings.seed), len(holdout_labels_N)

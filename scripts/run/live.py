@@ -54,6 +54,7 @@ class Oracle:
     """Who labels in the place of people: the labels that the source knows."""
 
     pace_s: float  # between two answers
+    labels: int | None = None  # so many, whatever was there before; None: up to the target
     heard: Callable[[Answered], object] = str  # gets each answer
 
 
@@ -95,12 +96,10 @@ class LiveRun:
         return wiring.workbench_factory(self.settings, self.store)(self.project_id, _nothing)
 
     def labeled_tasks(self) -> list[int]:
-        """Read from Label Studio which tasks are labeled, in the order in which they were."""
-        bench = self.bench()
+        """Return the tasks that were labeled by the last round, in the order in which they were."""
         usable = sorted(
             (each.annotation_id, each.task_id)
-            for _, answers in bench.reader.annotated(bench.project.control)
-            for each in answers
+            for each in self.store.mirror(self.project_id).annotations
             if each.choice is not None and not each.was_cancelled
         )
         return list(dict.fromkeys(task_id for _, task_id in usable))
@@ -315,12 +314,14 @@ def _watch(live: LiveRun, labeling: Labeling, board: Board, working: Future[bool
 
 
 def _work(live: LiveRun, labeling: Labeling, oracle: Oracle, over: threading.Event) -> bool:
-    """Label as an annotator's browser does, up to the target; return whether nothing is left."""
+    """Label as an annotator's browser does; return whether nothing is left for the oracle."""
     truth = {each.task_id: each.label for each in live.store.imported(live.project_id)}
-    to_do = (labeling.most_labels() or len(truth)) - len(live.labeled_tasks())
+    bench = live.bench()
+    most = labeling.most_labels() or len(truth)
+    to_do = most - bench.reader.facts().finished_count if oracle.labels is None else oracle.labels
     if to_do <= 0:
         return False
-    control = live.bench().project.control
+    control = bench.project.control
     names = (control.from_name, control.to_name)
     with signed_in(live.servers.url, ANNOTATOR, live.servers.memory.annotator_password) as client:
         for answered in annotate(
@@ -329,7 +330,7 @@ def _work(live: LiveRun, labeling: Labeling, oracle: Oracle, over: threading.Eve
             oracle.heard(answered)
             to_do -= 1
             if over.wait(oracle.pace_s) or to_do == 0:
-                return False
+                return oracle.labels is not None  # up to a target, the trainer's count decides
     return True
 
 

@@ -6,8 +6,10 @@ import json
 import os
 import re
 import socket
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -47,14 +49,15 @@ def run_demo(folder: Path, *arguments: str) -> str:
 
 
 def labeled(folder: Path) -> list[tuple[int, str, str | None]]:
-    """What was labeled, in order: task, answer, and the class that its image shows."""
+    """What Label Studio has, in order: task, answer, and the class that its image shows."""
     store = Store.open(f"sqlite:///{folder / 'backend' / 'state.sqlite3'}")
     [project] = store.projects()
     truth = {each.task_id: each.label for each in store.imported(project.project_id)}
-    annotations = store.mirror(project.project_id).annotations
-    in_order = sorted(annotations, key=lambda each: each.annotation_id)
     store.close()
-    return [(each.task_id, str(each.choice), truth[each.task_id]) for each in in_order]
+    with closing(sqlite3.connect(folder / "label-studio" / "label_studio.sqlite3")) as database:
+        rows = database.execute("SELECT task_id, result FROM task_completion ORDER BY id")
+        answers = [(task_id, json.loads(result)) for task_id, result in rows]
+    return [(id_, regions[0]["value"]["choices"][0], truth[id_]) for id_, regions in answers]
 
 
 def test_the_demo_shows_the_loop_and_a_second_start_goes_on(
