@@ -318,7 +318,9 @@ def _work(live: LiveRun, labeling: Labeling, oracle: Oracle, over: threading.Eve
     truth = {each.task_id: each.label for each in live.store.imported(live.project_id)}
     bench = live.bench()
     most = labeling.most_labels() or len(truth)
-    to_do = most - bench.reader.facts().finished_count if oracle.labels is None else oracle.labels
+    # Annotations themselves, for a Label Studio that was killed may not have counted their tasks.
+    there = bench.reader.facts().annotation_count
+    to_do = most - there if oracle.labels is None else oracle.labels
     if to_do <= 0:
         return False
     control = bench.project.control
