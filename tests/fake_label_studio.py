@@ -52,6 +52,7 @@ class FakeLabelStudio:
     predictions: list[Prediction] = field(default_factory=list)
     updated_at: dict[int, datetime] = field(default_factory=dict)
     overlaps: dict[int, int] = field(default_factory=dict)  # of tasks that have one of their own
+    miscounted: set[int] = field(default_factory=set)  # their annotations are there, uncounted
     failure: LabelStudioError | None = None
     deleted: bool = False
     _last_id: int = 0
@@ -98,6 +99,10 @@ class FakeLabelStudio:
             key: each for key, each in self.annotation_table.items() if each.task_id != task_id
         }
         self.predictions = [each for each in self.predictions if each.task_id != task_id]
+
+    def miscount(self, task_id: int) -> None:
+        """Lose a task's counter, as a recount does beside which somebody annotates."""
+        self.miscounted.add(task_id)
 
     def now(self) -> datetime:
         """The server's time. It moves with every change."""
@@ -159,7 +164,7 @@ class FakeLabelStudio:
             some = {
                 each.task_id
                 for each in self.annotation_table.values()
-                if each.was_cancelled == skipped
+                if each.was_cancelled == skipped and each.task_id not in self.miscounted
             }
             for page in self._pages(some):
                 yield page, self._annotations(page)

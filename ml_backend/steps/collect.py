@@ -104,7 +104,7 @@ def look_at_everything(bench: Workbench, control: ChoiceControl) -> None:
         bench.store.replace_annotations(project_id, task_ids, answers)
         annotated.update(task_ids)
         bench.on_progress("reading annotations", len(annotated), len(annotated))
-    _forget_annotations(bench, annotated)
+    _forget_annotations(bench, control, annotated)
 
 
 def look_since(bench: Workbench, control: ChoiceControl, since: datetime) -> bool:
@@ -182,11 +182,21 @@ def _current_control(bench: Workbench, facts: ProjectFacts) -> tuple[ChoiceContr
     return control, control != project.control
 
 
-def _forget_annotations(bench: Workbench, annotated: set[int]) -> None:
-    """Empty the tasks that the mirror holds annotations of and Label Studio does not."""
-    mirror = bench.store.mirror(bench.project.project_id)
-    stale = {annotation.task_id for annotation in mirror.annotations} - annotated
-    bench.store.replace_annotations(bench.project.project_id, stale, [])
+def _forget_annotations(bench: Workbench, control: ChoiceControl, annotated: set[int]) -> None:
+    """Empty the tasks that the mirror holds annotations of and Label Studio does not.
+
+    Label Studio lists annotated tasks by counters that it keeps with the tasks. An import of
+    predictions makes it count anew, and an annotation that is saved meanwhile is written over. So
+    what is missing from that list is looked at before it is forgotten.
+    """
+    project_id = bench.project.project_id
+    mirror = bench.store.mirror(project_id)
+    missing = {annotation.task_id for annotation in mirror.annotations} - annotated
+    for tasks, answers in bench.reader.tasks_of(sorted(missing), control):
+        task_ids = [task.task_id for task in tasks]
+        bench.store.replace_annotations(project_id, task_ids, answers)
+        missing.difference_update(task_ids)
+    bench.store.replace_annotations(project_id, missing, [])
 
 
 def _last_look(bench: Workbench, claim: Claim) -> datetime:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,6 +72,12 @@ class RealProject:
 
     def delete_task(self, task_id: int) -> None:
         self._call("DELETE", f"/api/tasks/{task_id}/")
+
+    def miscount(self, task_id: int) -> None:
+        """Lose a task's counter, as a recount does beside which somebody annotates."""
+        file = self._server.process.data_dir / "label_studio.sqlite3"
+        with closing(sqlite3.connect(file, timeout=60)) as database, database:
+            database.execute("UPDATE task SET total_annotations = 0 WHERE id = ?", (task_id,))
 
     def now(self) -> datetime:
         return datetime.now(UTC)
@@ -184,6 +192,20 @@ def test_a_task_that_is_skipped_and_annotated_is_read_whole(project):
     for task_ids, found in project.reader.annotated(CONTROL):
         assert task_ids == [task_id]
         assert {each.annotation_id for each in found} == {skip, answer}
+
+
+def test_a_task_whose_counter_is_lost_is_not_listed_but_read_by_its_id(project):
+    counted, miscounted = project.add_tasks(2)
+    project.annotate(counted, "cat")
+    answer = project.annotate(miscounted, "bird")
+    project.miscount(miscounted)
+
+    listed = [task_id for task_ids, _ in project.reader.annotated(CONTROL) for task_id in task_ids]
+    assert listed == [counted]
+    [(tasks, answers)] = project.reader.tasks_of([miscounted], CONTROL)
+    assert [task.task_id for task in tasks] == [miscounted]
+    assert [each.annotation_id for each in answers] == [answer]
+    assert project.reader.facts().annotation_count == 2
 
 
 def test_one_task_is_read_with_its_annotations(project):

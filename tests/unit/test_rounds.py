@@ -206,6 +206,20 @@ def test_counters_that_disagree_are_enough_to_find_what_was_lost(loop: Loop) -> 
     assert loop.last_round().report["labeled"] == 1
 
 
+def test_a_label_that_label_studio_has_miscounted_is_not_forgotten(loop: Loop) -> None:
+    loop.run()
+    first, second = loop.server.served_order(2)
+    loop.label(first)
+    loop.run()
+    loop.server.miscount(first)
+    loop.label(second)
+    loop.ask("connect")  # everything is read
+    loop.run()
+    assert loop.last_round().report["labeled"] == 2
+    mirror = loop.store.mirror(loop.project_id)
+    assert {each.task_id for each in mirror.annotations} == {first, second}
+
+
 def test_counting_on_an_idle_project_is_not_a_round(loop: Loop) -> None:
     loop.run()
     loop.ask("count")
