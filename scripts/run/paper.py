@@ -99,6 +99,14 @@ class PaperProject:
         """Yield all tasks; an image's address is its key in the source."""
         yield [Task(key, item.key) for key, item in self.items.items() if key > after]
 
+    def tasks_of(
+        self, task_ids: Sequence[int], _control: ChoiceControl
+    ) -> Iterator[tuple[list[Task], list[Annotation]]]:
+        """Yield those of `task_ids` that exist, with their annotations."""
+        found = [task_id for task_id in task_ids if task_id in self.items]
+        answers = [self._annotations[each] for each in found if each in self._annotations]
+        yield [Task(each, self.items[each].key) for each in found], answers
+
     def annotated(self, _control: ChoiceControl) -> Iterator[tuple[list[int], list[Annotation]]]:
         """Yield what the mirror has: it is the only place where annotations are kept."""
         yield list(self._annotations), list(self._annotations.values())
