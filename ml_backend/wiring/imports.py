@@ -122,11 +122,15 @@ def reading_rules(settings: Settings, *, upload: bool, by_address: bool = False)
     )
 
 
+def is_ours(settings: Settings, url: str | None) -> bool:
+    """Tell whether an address, None for none, is that of LABEL_STUDIO_URL."""
+    return url is None or url.rstrip("/") == settings.label_studio_url
+
+
 def _project_source(
     settings: Settings, project_id: int, url: str | None, control: str | None
 ) -> ProjectSource:
-    own = url is None or url.rstrip("/") == settings.label_studio_url
-    if own:
+    if is_ours(settings, url):
         client, token = label_studio(settings), "LABEL_STUDIO_API_KEY"
     else:  # our own token must not go to a stranger
         token = "ACTIVE_LABELER_SOURCE_API_KEY"  # noqa: S105 - where it is, not what it is

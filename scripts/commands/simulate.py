@@ -206,11 +206,11 @@ def _source(settings: Settings, output: Path, asked: dict[str, Any]) -> Source:
 
 def _of_ours(settings: Settings, spec: dict[str, Any]) -> int | None:
     """Return the number of a project in the Label Studio of LABEL_STUDIO_URL, None for others."""
-    own = str(spec.get("url") or settings.label_studio_url).rstrip("/") == settings.label_studio_url
+    from ml_backend.wiring.imports import is_ours
+
     number = spec.get("project")
-    return (
-        number if own and spec.get("kind") == "label_studio" and isinstance(number, int) else None
-    )
+    ours = spec.get("kind") == "label_studio" and is_ours(settings, spec.get("url"))
+    return number if ours and isinstance(number, int) else None
 
 
 def _connected(settings: Settings, store: Store, project: ConnectedProject, output: Path) -> Source:

@@ -55,7 +55,7 @@ class Oracle:
 
     pace_s: float  # between two answers
     labels: int | None = None  # so many, whatever was there before; None: up to the target
-    heard: Callable[[Answered], object] = str  # gets each answer
+    heard: Callable[[Answered], None] | None = None  # gets each answer
 
 
 @dataclass
@@ -329,7 +329,8 @@ def _work(live: LiveRun, labeling: Labeling, oracle: Oracle, over: threading.Eve
         for answered in annotate(
             client, live.project_id, lambda task: truth.get(task["id"]), names
         ):
-            oracle.heard(answered)
+            if oracle.heard:
+                oracle.heard(answered)
             to_do -= 1
             if over.wait(oracle.pace_s) or to_do == 0:
                 return oracle.labels is not None  # up to a target, the trainer's count decides
