@@ -34,12 +34,8 @@ from ml_backend.labelstudio.labeling_config import parse_control
 from ml_backend.labelstudio.new_project import config_of_classes
 from ml_backend.labelstudio.task_importer import NewTask, TaskImporter
 from ml_backend.sources import open_source
-from scripts.local_label_studio import (
-    LocalLabelStudio,
-    create_project,
-    find_label_studio,
-    free_port,
-)
+from scripts.label_studio_content import create_project
+from scripts.local_label_studio import LocalLabelStudio, find_label_studio, free_port
 
 START, END = "<!-- import speed -->", "<!-- end of import speed -->"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"

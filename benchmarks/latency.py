@@ -34,14 +34,8 @@ from numpy.typing import NDArray
 from rich.progress import track
 
 from scripts.digits_images import render_digit
-from scripts.local_label_studio import (
-    LocalLabelStudio,
-    create_project,
-    find_label_studio,
-    free_port,
-    import_tasks,
-    mint_personal_access_token,
-)
+from scripts.label_studio_content import create_project, import_tasks, mint_personal_access_token
+from scripts.local_label_studio import LocalLabelStudio, find_label_studio, free_port
 
 PASSWORD, TOKEN = "only-for-this-benchmark", "0" * 39 + "7"
 CONFIG = (

@@ -16,17 +16,19 @@ import httpx
 import pytest
 from PIL import Image
 
-from scripts.local_label_studio import (
-    LabelStudioNotInstalled,
-    LocalLabelStudio,
+from scripts.label_studio_content import (
     create_project,
     create_user,
-    find_label_studio,
-    free_port,
     import_tasks,
     mint_personal_access_token,
     signed_in,
     upload_images,
+)
+from scripts.local_label_studio import (
+    LabelStudioNotInstalled,
+    LocalLabelStudio,
+    find_label_studio,
+    free_port,
 )
 
 PASSWORD = "a-password-of-tests"

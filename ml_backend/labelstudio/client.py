@@ -301,8 +301,9 @@ class LabelStudioClient:
             return LabelStudioUnreachable(f"POST {EXCHANGE} at {self.url}: {status}")
         return LabelStudioRefused(
             f"{self.url} takes no access from this personal access token ({status}): it is not "
-            "valid there, has expired or was revoked. Make a new one in Label Studio "
-            "(Account & Settings > Personal Access Token) and set LABEL_STUDIO_API_KEY"
+            "valid there, has expired or was revoked, or Label Studio has a new SECRET_KEY. Make "
+            "a new one in Label Studio (Account & Settings > Personal Access Token) and set "
+            "LABEL_STUDIO_API_KEY"
         )
 
 

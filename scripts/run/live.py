@@ -31,7 +31,7 @@ from scripts.child_processes import Child
 from scripts.commands.doctor import print_findings
 from scripts.commands.rounds import run_now
 from scripts.commands.shell import progress_bars
-from scripts.local_label_studio import signed_in
+from scripts.label_studio_content import signed_in
 from scripts.oracle import Answered, annotate
 from scripts.run.config import Labeling
 from scripts.run.data import RunData, classes_of

@@ -24,14 +24,8 @@ from scripts.child_processes import (
     usable_port,
     wait_until_it_answers,
 )
-from scripts.local_label_studio import (
-    LabelStudioDidNotStart,
-    LocalLabelStudio,
-    create_user,
-    find_label_studio,
-    mint_personal_access_token,
-    signed_in,
-)
+from scripts.label_studio_content import create_user, mint_personal_access_token, signed_in
+from scripts.local_label_studio import LabelStudioDidNotStart, LocalLabelStudio, find_label_studio
 from scripts.run.config import LOCAL
 from scripts.run.guardian import Guardian
 from scripts.run.in_force import Run, environment_of, given_settings, settings_of

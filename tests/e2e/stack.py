@@ -18,15 +18,14 @@ import httpx
 
 from ml_backend.jobs.store import Store
 from scripts.digits_images import write_digits
-from scripts.local_label_studio import (
-    LocalLabelStudio,
+from scripts.label_studio_content import (
     create_project,
     create_user,
-    free_port,
     mint_personal_access_token,
     signed_in,
     upload_images,
 )
+from scripts.local_label_studio import LocalLabelStudio, free_port
 from tests.e2e.processes import Answer, Daemon, base_environment, run_command
 from tests.label_studio_server import LEGACY_TOKEN, PASSWORD, _executable
 

@@ -15,7 +15,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from scripts.local_label_studio import create_project, free_port, upload_images
+from scripts.label_studio_content import create_project, upload_images
+from scripts.local_label_studio import free_port
 from tests.e2e.annotator import chromium
 from tests.e2e.stack import LABEL_CONFIG, Stack, _truth, digit_images, wait_until
 from tests.e2e.truths import settle

@@ -21,7 +21,7 @@ from ml_backend.jobs.store import ConnectedProject, Store
 from ml_backend.labelstudio.client import LabelStudioClient
 from ml_backend.labelstudio.labeling_config import hash_of, parse_control
 from ml_backend.labelstudio.projects import ProjectReader
-from scripts.local_label_studio import import_tasks
+from scripts.label_studio_content import import_tasks
 from tests.e2e.processes import Answer, base_environment, run_command
 from tests.e2e.stack import DIGITS, LABEL_CONFIG, _truth, digit_images
 from tests.label_studio_server import TestServer

@@ -15,7 +15,7 @@ import pytest
 
 from ml_backend.steps.holdout import Holdout
 from ml_backend.wiring import utc_now
-from scripts.local_label_studio import create_project, signed_in, upload_images
+from scripts.label_studio_content import create_project, signed_in, upload_images
 from tests.e2e.stack import (
     ANNOTATORS,
     DIGITS,

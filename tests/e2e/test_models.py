@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 
 from ml_backend.jobs.store import FineTuneRecord
-from scripts.local_label_studio import create_project, free_port, signed_in, upload_images
+from scripts.label_studio_content import create_project, signed_in, upload_images
+from scripts.local_label_studio import free_port
 from tests.e2e.stack import ANNOTATORS, WINDOW, Stack, wait_until
 from tests.e2e.truths import Truth, find_everything_right, look, settle
 from tests.label_studio_server import PASSWORD

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.local_label_studio import create_project, import_tasks, signed_in, upload_images
+from scripts.label_studio_content import create_project, import_tasks, signed_in, upload_images
 from tests.e2e.processes import Answer
 from tests.e2e.stack import ANNOTATORS, LABEL_CONFIG, Stack, digit_images
 from tests.e2e.truths import look, settle

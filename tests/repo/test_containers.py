@@ -56,6 +56,11 @@ def test_label_studio_reaches_the_backend_but_no_metadata_service(compose: dict)
         assert blocked(disguised)
 
 
+def test_label_studio_does_not_make_its_own_secret_key(compose: dict) -> None:
+    key = compose["services"]["label-studio"]["environment"]["SECRET_KEY"]
+    assert key.startswith("${LABEL_STUDIO_SECRET_KEY:?"), "one in fifty of its own is lost"
+
+
 def test_hosts_that_get_webhooks_have_a_dot_in_their_names(compose: dict) -> None:
     for service in ("label-studio", "backend"):
         [alias] = compose["services"][service]["networks"]["default"]["aliases"]

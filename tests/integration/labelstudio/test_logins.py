@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from scripts.local_label_studio import signed_in
+from scripts.label_studio_content import signed_in
 from scripts.run.servers import lets_in
 from tests.label_studio_server import PASSWORD, SECOND, TestServer
 
