@@ -150,21 +150,28 @@ def one_at_a_time(folder: Path, *, wait_s: float = 0.0) -> Iterator[int]:
     """Hold the folder's lock; two on one database would harm each other.
 
     Child processes inherit the descriptor that this yields, so that what a killed parent left
-    running is noticed too: waited for `wait_s` seconds, then refused with click.ClickException.
-    The file names the processes.
+    running is noticed too: waited for `wait_s` seconds, which is said, then refused with
+    click.ClickException. The file names the processes.
     """
-    end = time.monotonic() + wait_s
     with (folder / "lock").open("a+") as lock:
-        while not _locked(lock.fileno()):
-            if time.monotonic() >= end:
-                left = " ".join((folder / "lock").read_text().split())
-                raise click.ClickException(
-                    f"another one runs in {folder}, or the servers of one that was killed. Stop it "
-                    f"with Ctrl-C there, or end them with: kill {left}; or take --folder"
-                )
-            time.sleep(0.2)
+        if not _locked(lock.fileno()):
+            _wait_for_lock(lock.fileno(), folder, wait_s)
         lock.truncate(0)
         yield lock.fileno()
+
+
+def _wait_for_lock(descriptor: int, folder: Path, wait_s: float) -> None:
+    if wait_s:
+        click.echo(f"Another one is in {folder}. Up to {wait_s:g} s for it to end ...", err=True)
+    end = time.monotonic() + wait_s
+    while not _locked(descriptor):
+        if time.monotonic() >= end:
+            left = " ".join((folder / "lock").read_text().split())
+            raise click.ClickException(
+                f"another one runs in {folder}, or the servers of one that was killed. Stop it "
+                f"with Ctrl-C there, or end them with: kill {left}; or take --folder"
+            )
+        time.sleep(0.2)
 
 
 def _locked(descriptor: int) -> bool:

@@ -48,10 +48,19 @@ def lives(pid: int) -> bool:
         return False
 
 
-def test_a_killed_runs_servers_are_ended_and_then_the_lock_is_free(tmp_path: Path) -> None:
+def test_a_killed_runs_servers_are_ended_and_then_the_lock_is_free(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     parent, child = start(tmp_path, "wait")
     with pytest.raises(click.ClickException, match="another one runs"), one_at_a_time(tmp_path):
         pass
+    assert not capsys.readouterr().err, "who does not wait is told by the error alone"
+    with (
+        pytest.raises(click.ClickException, match="another one runs"),
+        one_at_a_time(tmp_path, wait_s=0.1),
+    ):
+        pass
+    assert "Up to 0.1 s for it to end" in capsys.readouterr().err
     os.killpg(parent.pid, signal.SIGKILL)
     with one_at_a_time(tmp_path, wait_s=30):
         assert not lives(child)
