@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import as_file, files
@@ -42,6 +43,9 @@ class Database:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+        # What nobody closes is closed with the last reference to it, and not at the process's end:
+        # a process that was forked off must leave its parent's connections alone.
+        weakref.finalize(self, engine.dispose).atexit = False
         self._writer = engine.execution_options(writes=True)
         self._reader = engine
         if engine.dialect.name == "postgresql":

@@ -35,8 +35,8 @@ def host_allowed(host: str, allowed: Iterable[str]) -> bool:
 def is_public(address: str) -> bool:
     """Say whether an address belongs to the open internet.
 
-    Addresses that carry an IPv4 address inside (mapped, 6to4, NAT64, Teredo) are judged by that
-    one as well, since a gateway may turn them into it.
+    Addresses that carry an IPv4 address inside (mapped, NAT64, Teredo) are judged by that one as
+    well, since a gateway may turn them into it. 6to4 is no part of it (RFC 7526).
     """
     try:
         parsed = ipaddress.ip_address(address.split("%")[0])
@@ -48,7 +48,7 @@ def is_public(address: str) -> bool:
 def _is_global(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         reserved = address.is_reserved and address not in NAT64
-        if reserved or address.is_site_local:
+        if reserved or address.is_site_local or address.sixtofour:
             return False
     return address.is_global and not address.is_multicast
 
@@ -56,7 +56,7 @@ def _is_global(address: Address) -> bool:
 def _inside(address: Address) -> list[ipaddress.IPv4Address]:
     if isinstance(address, ipaddress.IPv4Address):
         return []
-    carried = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+    carried = [address.ipv4_mapped, *(address.teredo or ())]
     if address in NAT64:
         carried.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return [each for each in carried if each is not None]
