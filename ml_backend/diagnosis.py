@@ -43,6 +43,7 @@ def _expected(store: Store, project: ConnectedProject | None) -> Expected:
         return Expected()
     mirror = store.mirror(project.project_id)
     readable = [row for row, why in enumerate(mirror.unreadable) if why is None]
+    readable = readable or [*range(len(mirror.unreadable))]  # or what is wrong with all of them
     step = max(1, len(readable) // SAMPLED_IMAGES)
     rows = readable[::step][:SAMPLED_IMAGES]
     return Expected(

@@ -25,7 +25,7 @@ from ml_backend.learning.head import Head
 from ml_backend.lookup import TaskLookup
 from ml_backend.records import ChoiceControl, QueueEntry
 from ml_backend.steps.collect import News, collect
-from ml_backend.steps.embed import embed, time_slice
+from ml_backend.steps.embed import embed, time_slice, try_again
 from ml_backend.steps.front import put_first, wanted_first
 from ml_backend.steps.holdout import reasons_in_order
 from ml_backend.steps.learn import (
@@ -109,6 +109,8 @@ def run_round(
             news = collect(bench, claim)
             settle(bench, news.facts.settings)
         with this.timed("embed"):
+            if not news.labeling:
+                try_again(bench, at_once=mode.patient)
             this.images_left = embed(bench, enough=_patience(news, newer_news, mode))
         with this.timed("situate"):
             mirror = bench.store.mirror(bench.project.project_id)

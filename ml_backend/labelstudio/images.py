@@ -21,6 +21,7 @@ from ml_backend.labelstudio.fetching import ConnectionLost, Download, Fetcher
 
 MAX_REDIRECTS = 5
 OUT_OF_SERVICE = frozenset({502, 503, 504})  # a 500 is Label Studio's answer to a lost upload
+NOT_IN_STORAGE = frozenset({403, 404, 424})  # 424: Label Studio has asked in vain
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 STORAGE_SCHEMES = ("s3", "gs", "azure-blob")
 LOCAL_FILES = "/data/local-files/"
@@ -71,7 +72,7 @@ class ImageReader:
         path = local_file(self._local_files_root, uri)
         if path is not None:
             return self._read_file(path)
-        return self._follow(_parsed(self._address(task_id, uri)))
+        return self._follow(_parsed(self._address(task_id, uri)), _bucket(uri))
 
     def _address(self, task_id: int, uri: str) -> str:
         scheme = uri.split(":", 1)[0].lower() if ":" in uri else ""
@@ -87,14 +88,15 @@ class ImageReader:
             "http(s), s3, gs and azure-blob"
         )
 
-    def _follow(self, url: httpx.URL) -> bytes:
+    def _follow(self, url: httpx.URL, bucket: str) -> bytes:
         self._fetcher.begin()
         for _ in range(MAX_REDIRECTS + 1):
             answer = self._get(url)
             if answer.status == 200:
                 return answer.body
             if answer.status not in REDIRECTS or not answer.location:
-                raise ImageUnreadable(f"{url.host} answered {answer.status}")
+                of_label_studio = _origin(url) == self._origin
+                raise ImageUnreadable(_refusal(url.host, answer.status, bucket, of_label_studio))
             url = _parsed(urljoin(str(url), answer.location))
         raise ImageUnreadable(f"more than {MAX_REDIRECTS} redirects")
 
@@ -154,6 +156,27 @@ def local_file(root: Path | None, uri: str) -> Path | None:
     if not path.is_relative_to(root):
         raise ImageUnreadable(f"{named!r} lies outside the folder of local files")
     return path
+
+
+def _bucket(uri: str) -> str:
+    """Return the bucket that Label Studio's storage must be of, "" where none is needed."""
+    scheme, _, rest = uri.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}" if scheme.lower() in STORAGE_SCHEMES else ""
+
+
+def _refusal(host: str, status: int, bucket: str, of_label_studio: bool) -> str:
+    """Say what to do where an image's address answered something else than an image."""
+    if bucket and of_label_studio and status == 404:
+        return (
+            f"Label Studio has no storage for {bucket}: add one in the project's settings "
+            "(Cloud Storage), for that bucket"
+        )
+    if bucket and status in NOT_IN_STORAGE:
+        return (
+            f"{host} answered {status}: the object is gone, or the credentials of the storage of "
+            f"{bucket} in Label Studio may not read it"
+        )
+    return f"{host} answered {status}"
 
 
 def _parsed(url: str) -> httpx.URL:

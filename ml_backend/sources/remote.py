@@ -6,8 +6,10 @@ users keep them.
 
 from __future__ import annotations
 
+import errno
 import posixpath
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -20,6 +22,15 @@ PROTOCOLS = ("s3", "gs", "gcs", "az", "abfs", "abfss", "file", "memory")
 LIBRARIES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs"} | dict.fromkeys(
     ("az", "abfs", "abfss"), "adlfs"
 )
+CREDENTIALS = {
+    "s3fs": "It is asked with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (or AWS_PROFILE), at "
+    "AWS_ENDPOINT_URL or else at Amazon's; a public bucket with storage_options={anon: true}",
+    "gcsfs": "It is asked with the credentials that GOOGLE_APPLICATION_CREDENTIALS names; a public "
+    "bucket with storage_options={token: anon}",
+    "adlfs": "It is asked with AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
+}
+# How the services say that nothing lies at a range which starts at 0: the object is empty.
+EMPTY = {"errno": errno.EINVAL, "code": 416, "status_code": 416}
 
 
 def open_remote(
@@ -31,12 +42,9 @@ def open_remote(
     ConfigurationError.
     """
     filesystem, root = _filesystem(url, storage_options or {})
-    try:
-        return RemoteSource(url.rstrip("/"), filesystem, root.rstrip("/"), labels)
-    except ConfigurationError:
-        raise
-    except Exception as error:  # each service's library has errors of its own
-        raise ConfigurationError(f"url {url!r} cannot be listed: {_said(error)}") from error
+    if _library(url) and not root.strip("/"):
+        raise ConfigurationError(f"url {url!r}: expected a bucket, such as {url}my-bucket/photos")
+    return RemoteSource(url.rstrip("/"), filesystem, root.rstrip("/"), labels)
 
 
 def read_address(address: str, max_bytes: int) -> bytes:
@@ -57,11 +65,12 @@ class RemoteSource:
     def __init__(self, url: str, filesystem: Any, root: str, labels: Labels) -> None:
         self.problems = Problems()
         self._url, self._filesystem, self._root = url, filesystem, root
-        if not filesystem.exists(root):
-            raise ConfigurationError(f"url {url!r}: there is nothing at that address")
         folders, files = self._listed(root)
-        tops = {name: self._listed(f"{root}/{name}") for name in folders}
-        inner = {name: each[0] for name, each in tops.items() if any(self._walk((name,)))}
+        inner = {}
+        for name in folders:
+            below, inside = self._listed(f"{root}/{name}")
+            if any(map(is_image, inside)) or any(any(self._walk((name, each))) for each in below):
+                inner[name] = below
         at_root = any(map(is_image, files))
         if not inner and not at_root:
             raise ConfigurationError(f"url {url!r}: no image file below it")
@@ -76,7 +85,7 @@ class RemoteSource:
                 self.problems.note(ascii(key)[1:-1], "a name that is no text")
                 continue
             label, split = self._layout.place(parts)
-            fetch = partial(_read, self._filesystem, f"{self._root}/{key}")
+            fetch = partial(self._fetch, f"{self._root}/{key}")
             yield SourceItem(key, None, f"{self._url}/{key}", label, split, fetch=fetch)
 
     def count(self) -> int | None:
@@ -104,14 +113,56 @@ class RemoteSource:
         return iter(sorted([(name, True) for name in folders] + [(name, False) for name in files]))
 
     def _listed(self, path: str) -> tuple[list[str], list[str]]:
-        """Return the names of a folder's visible folders and files."""
+        """Return the names of a folder's visible folders and files. Raises ConfigurationError."""
         folders: list[str] = []
         files: list[str] = []
-        for entry in self._filesystem.ls(path, detail=True):
+        for entry in self._entries(path):
             name = posixpath.basename(entry["name"].rstrip("/"))
-            if name and not name.startswith(".") and entry["name"].strip("/") != path.strip("/"):
-                (folders if entry["type"] == "directory" else files).append(name)
+            is_folder = entry["type"] == "directory"
+            if entry["name"].strip("/") == path.strip("/"):  # the marker of a folder, or ...
+                if is_folder and _library(self._url) == "s3fs":
+                    self.problems.note(f"s3://{path}//", "a folder without a name")
+            elif name and not name.startswith("."):
+                (folders if is_folder else files).append(name)
         return folders, files
+
+    def _entries(self, path: str) -> list[dict[str, Any]]:
+        try:
+            entries: list[dict[str, Any]] = self._filesystem.ls(path, detail=True)
+        except FileNotFoundError:
+            if path != self._root:  # its last object was deleted meanwhile
+                return []
+            raise ConfigurationError(
+                self._with_advice("there is nothing at that address")
+            ) from None
+        except Exception as error:  # each service's library has errors of its own
+            raise ConfigurationError(
+                self._with_advice(f"cannot be listed: {_said(error)}")
+            ) from error
+        return entries
+
+    def _fetch(self, path: str, max_bytes: int) -> bytes:
+        """Read an object. Raises ImageUnreadable; ConfigurationError where it is the service."""
+        try:
+            return _read(self._filesystem, path, max_bytes)
+        except ImageUnreadable as unreadable:
+            if not isinstance(unreadable.__cause__, FileNotFoundError | None):
+                self._check_service()
+            raise
+
+    def _check_service(self) -> None:
+        with suppress(Exception):  # who may list a folder may not always ask about it
+            self._filesystem.info(self._root)
+            return
+        self._entries(self._root)
+
+    def _with_advice(self, problem: str) -> str:
+        advice = CREDENTIALS.get(_library(self._url), "")
+        return f"url {self._url!r}: {problem}{advice and f'. {advice}'}"
+
+
+def _library(url: str) -> str:
+    return LIBRARIES.get(url.partition("://")[0].lower(), "")
 
 
 def _filesystem(url: str, options: dict[str, Any]) -> tuple[Any, str]:
@@ -124,7 +175,8 @@ def _filesystem(url: str, options: dict[str, Any]) -> tuple[Any, str]:
             f"{', '.join(f'{each}://' for each in PROTOCOLS)}"
         )
     try:
-        filesystem, path = url_to_fs(url, **options)
+        # Each pass sees what is there then, and no cache keeps every name of a bucket in memory.
+        filesystem, path = url_to_fs(url, **{"use_listings_cache": False, **options})
     except ImportError:
         library = LIBRARIES.get(protocol, "fsspec")
         raise ConfigurationError(
@@ -137,10 +189,12 @@ def _filesystem(url: str, options: dict[str, Any]) -> tuple[Any, str]:
 
 
 def _read(filesystem: Any, path: str, max_bytes: int) -> bytes:
+    """Read an object by one request, which asks for one byte more than allowed at most."""
     try:
-        with filesystem.open(path, "rb") as file:
-            content: bytes = file.read(max_bytes + 1)
+        content: bytes = filesystem.cat_file(path, start=0, end=max_bytes + 1)
     except Exception as error:  # each service's library has errors of its own
+        if any(getattr(error, name, None) == value for name, value in EMPTY.items()):
+            return b""
         raise ImageUnreadable(f"{posixpath.basename(path)}: {_said(error)}") from error
     return within(content, max_bytes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,16 @@ from ml_backend.steps.workbench import Workbench
 
 if TYPE_CHECKING:  # loads torch
     from ml_backend.learning.backbones import Backbone
+
+# An image that could not be read is tried again after that long, while nobody labels: its server
+# may be back, or its storage mended.
+TRY_AGAIN_AFTER = timedelta(hours=1)
+
+
+def try_again(bench: Workbench, *, at_once: bool) -> None:
+    """Let images that could not be read be embedded like new ones; `at_once`: all of them."""
+    before = bench.now() - (timedelta(0) if at_once else TRY_AGAIN_AFTER)
+    bench.store.forget_unreadable(bench.project.project_id, before)
 
 
 def embed(bench: Workbench, *, enough: Callable[[], bool] = lambda: False) -> int:

@@ -32,12 +32,21 @@ SHOWN_SCHEMES = {
     **{"gcs": "gs", "az": "azure-blob", "abfs": "azure-blob", "abfss": "azure-blob"},
 }
 
+NO_QUESTION_MARKS = (
+    "Label Studio reads the name of an object up to a question mark: rename it, or upload the "
+    "images (--upload)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class ReadingRules:
-    """How images are read. `by_address` trusts addresses and fetches nothing."""
+    """How images are read. `by_address` trusts addresses and fetches nothing.
+
+    `upload_stored`: upload what Label Studio could show through a cloud storage alone.
+    """
 
     upload: bool = False
+    upload_stored: bool = False
     by_address: bool = False
     document_root: Path | None = None
     max_bytes: int = 50 * 2**20
@@ -116,13 +125,14 @@ def read_ahead(
 def read_image(item: SourceItem, rules: ReadingRules) -> ReadImage | ImageUnreadable:
     """Hash one image, check that it is one, and find its address."""
     try:
-        uri = None if rules.upload else _address(item, rules.document_root)
+        uploaded = rules.upload or (rules.upload_stored and _is_stored(item.uri or ""))
+        uri = None if uploaded else _address(item, rules.document_root)
         if rules.by_address and uri is not None and item.uri is not None:
             digest = hashlib.sha256(item.uri.encode()).hexdigest()
             return ReadImage(item, f"uri:{digest}", uri)
         content = item.read_bytes(rules.max_bytes)
         digest, kind = hashlib.sha256(content).hexdigest(), format_of(content, rules.max_pixels)
-        if not rules.upload:
+        if not uploaded:
             return ReadImage(item, digest, uri)
         if kind not in ENDINGS:
             content, kind = png_of(decode(content, rules.max_pixels)), "PNG"
@@ -131,10 +141,17 @@ def read_image(item: SourceItem, rules: ReadingRules) -> ReadImage | ImageUnread
     return ReadImage(item, digest, None, content, ENDINGS[kind])
 
 
+def _is_stored(uri: str) -> bool:
+    scheme = uri.partition("://")[0].lower()
+    return scheme in SHOWN_SCHEMES and not scheme.startswith("http")
+
+
 def _address(item: SourceItem, document_root: Path | None) -> str:
     if item.uri is not None:
         scheme, _, rest = item.uri.partition("://")
         if scheme.lower() in SHOWN_SCHEMES:
+            if "?" in rest and _is_stored(item.uri):
+                raise ImageUnreadable(NO_QUESTION_MARKS)
             return f"{SHOWN_SCHEMES[scheme.lower()]}://{rest}"
     elif item.path is not None and document_root is not None:
         address = local_files_address(item.path, document_root)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from ml_backend.errors import ImageUnreadable
+from ml_backend.errors import ConfigurationError, ImageUnreadable
 from ml_backend.jobs.store import ConnectedProject, Store
 from ml_backend.learning.registry import Registry, unpack_hashes
 from ml_backend.settings import Settings
@@ -145,7 +145,10 @@ def pictures(
     seed: int,
     on_progress: Callable[[str, int, int], None],
 ) -> Iterator[Any]:
-    """Yield the project's readable pictures in random order, to train a backbone on."""
+    """Yield the project's readable pictures in random order, to train a backbone on.
+
+    Raises ConfigurationError where there are images and none can be read.
+    """
     import numpy as np
 
     from ml_backend.learning.images import decode
@@ -153,10 +156,16 @@ def pictures(
 
     mirror = store.mirror(project.project_id)
     rows = np.random.default_rng(seed).permutation(len(mirror.task_ids))
+    found, reason = False, ""
     for number, row in enumerate(rows.tolist(), start=1):
         on_progress("training a network", number, min(len(rows), MAX_IMAGES))
         try:
             data = images.read(int(mirror.task_ids[row]), mirror.image_uris[row])
-            yield decode(data, SCRATCH_MAX_PIXELS)
-        except ImageUnreadable:
-            continue  # embedding, which follows, notes it with its reason
+            picture = decode(data, SCRATCH_MAX_PIXELS)
+        except ImageUnreadable as error:  # embedding, which follows, notes it
+            reason = f"task {mirror.task_ids[row]}: {error}"
+            continue
+        found = True
+        yield picture
+    if reason and not found:
+        raise ConfigurationError(f"none of the project's {len(rows)} images can be read; {reason}")

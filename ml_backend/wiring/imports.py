@@ -110,10 +110,13 @@ def import_bench_of(
     )
 
 
-def reading_rules(settings: Settings, *, upload: bool, by_address: bool = False) -> ReadingRules:
+def reading_rules(
+    settings: Settings, *, upload: bool, upload_stored: bool = False, by_address: bool = False
+) -> ReadingRules:
     """Pick out how images are read."""
     return ReadingRules(
         upload=upload,
+        upload_stored=upload_stored,
         by_address=by_address,
         document_root=settings.local_files_root,
         max_bytes=settings.image_max_bytes,

@@ -105,6 +105,7 @@ def run(
 def init(output: Path, force: bool, **given: Any) -> None:
     """Write a YAML file to begin a run with, commented, from flags or a few questions."""
     from scripts.run.config_file import parse, read_config
+    from scripts.run.in_force import without_secrets
     from scripts.run.starting_file import starting_file
 
     if output.exists() and not force:
@@ -113,6 +114,9 @@ def init(output: Path, force: bool, **given: Any) -> None:
     if ("data", "source") not in values:
         values = {**_asked(), **values}
     read_config(None, values)  # raises before anything is written
+    if any(without_secrets(path[-1], each) != each for path, each in values.items()):
+        output.touch(0o600)
+        output.chmod(0o600)
     output.write_text(starting_file(values), "utf-8")
     parse(output)
     stdout.print(
@@ -214,11 +218,13 @@ def _asked() -> dict[KeyPath, Any]:
 
 
 def _show_config_used(wanted: Run) -> None:
+    from scripts.run.in_force import without_secrets
     from scripts.run.starting_file import values_only
 
     stderr.print("[dim]Without a file, this is:[/]")
     values: dict[KeyPath, Any] = {("data", "source"): wanted.config.data.source.spec()}
-    told = values_only({**values, **_dumped(wanted)})
+    values |= _dumped(wanted)
+    told = values_only({path: without_secrets(path[-1], each) for path, each in values.items()})
     stderr.print(escape(told.rstrip()), highlight=False, style="dim")
     stderr.print(
         f"[dim]State is kept in {escape(str(wanted.folder))}[/]", highlight=False, soft_wrap=True

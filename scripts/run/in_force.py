@@ -126,6 +126,14 @@ def masked(name: str, value: Any) -> str:
     return _SECRET_IN_URL.sub("********", "" if value is None else str(value))
 
 
+def without_secrets(name: str, value: Any) -> Any:
+    """Return a value as it is, with secrets in it masked."""
+    if isinstance(value, Mapping):
+        return {key: without_secrets(str(key), each) for key, each in value.items()}
+    text = masked(name, value)
+    return value if value is None or text == str(value) else text
+
+
 def _settings_written(
     config: RunConfig, *, every: bool = False
 ) -> Iterator[tuple[KeyPath, str, Any]]:

@@ -241,7 +241,8 @@ def _import(
     if show_labels:
         check_classes(found.labels, target.control.classes)
     upload = project.upload or (servers.local and servers.document_root is None)
-    rules = imports.reading_rules(settings, upload=upload)
+    # A Label Studio of the run's own has no credentials for a bucket.
+    rules = imports.reading_rules(settings, upload=upload, upload_stored=servers.local)
     with (
         imports.import_bench(settings, store, target, show_labels=show_labels) as bench,
         progress_bars() as on_progress,

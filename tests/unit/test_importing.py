@@ -253,6 +253,26 @@ def test_addresses_stay_as_label_studio_knows_them(bench, importer, uri: str, sh
     assert [task.image_uri for task in importer.sent.values()] == [shown]
 
 
+def test_a_name_that_label_studio_would_cut_off_is_not_linked(bench, importer) -> None:
+    report = import_images(
+        bench, Listed(picture("1", 1, uri="gs://bucket/1?.png")), ReadingRules(by_address=True)
+    )
+
+    assert importer.sent == {}
+    assert report.unreadable.listed[0][1].endswith("upload the images (--upload)")
+
+
+def test_only_what_needs_a_storage_is_uploaded_where_there_is_none(bench, importer) -> None:
+    stored, public = "s3://bucket/1?.png", "https://images.invalid/2.png"
+    source = Listed(picture("1", 1, uri=stored), picture("2", 2, uri=public))
+
+    import_images(bench, source, ReadingRules(upload_stored=True))
+
+    first, second = (task.image_uri for task in importer.sent.values())
+    assert (len(importer.uploads), second) == (1, public)
+    assert first.startswith("/data/upload/")
+
+
 def test_by_address_fetches_nothing_and_is_as_idempotent(bench, importer, store) -> None:
     def never(_max_bytes: int) -> bytes:
         raise AssertionError("fetched")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -169,6 +170,27 @@ def test_an_unreadable_image_stands_last_with_its_reason_and_stops_nothing(tmp_p
     assert loop.server.served_order(100)[-1] == tasks[2]
     assert len(loop.server.served_order(100)) == 5
     assert loop.store.unreadable(loop.project_id) == {tasks[2]: "the file is cut off"}
+
+
+def test_what_could_not_be_read_is_tried_again_after_an_hour_unless_somebody_labels(
+    tmp_path: Path,
+) -> None:
+    loop = Loop(tmp_path, plan=replace(PLAN, window=100))
+    tasks = loop.server.add_tasks(5)
+    loop.ask()
+    loop.run()
+    long_ago = loop.now() - timedelta(hours=2)
+    loop.store.set_unreadable(loop.project_id, {tasks[1]: "its server was down"}, long_ago)
+    loop.store.set_unreadable(loop.project_id, {tasks[2]: "the file is cut off"}, loop.now())
+
+    loop.label(tasks[4])
+    loop.run()
+    while_labeling = loop.store.unreadable(loop.project_id)
+    loop.ask()
+    loop.run()
+
+    assert [*while_labeling] == [tasks[1], tasks[2]]
+    assert [*loop.store.unreadable(loop.project_id)] == [tasks[2]]
 
 
 def test_new_tasks_join_and_deleted_ones_leave(loop: Loop) -> None:

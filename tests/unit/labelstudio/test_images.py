@@ -127,6 +127,32 @@ def test_cloud_storage_is_resolved_by_label_studio_and_fetched_without_the_token
     assert elsewhere.seen == [("/bucket/object?signature=1", "")]
 
 
+def test_a_bucket_without_a_storage_in_label_studio_is_named(label_studio_host):
+    refused(reader(label_studio_host), "s3://pets/cat/1.png", "no storage for s3://pets: add one")
+
+
+@pytest.mark.parametrize("status", [403, 404])
+def test_an_object_that_its_storage_does_not_give_is_told_from_a_missing_storage(
+    label_studio_host, elsewhere, status
+):
+    encoded = base64.urlsafe_b64encode(b"gs://pets/1.png").decode()
+    signed = elsewhere.serve("/gone", b"", status)
+    label_studio_host.redirect(f"/tasks/1/presign/?fileuri={encoded}", signed)
+
+    refused(
+        reader(label_studio_host), "gs://pets/1.png", f"answered {status}: the object is gone, or"
+    )
+
+
+def test_an_object_that_label_studio_asks_for_in_vain_says_whose_credentials_count(
+    label_studio_host,
+):
+    encoded = base64.urlsafe_b64encode(b"s3://pets/1.png").decode()
+    label_studio_host.serve(f"/tasks/1/presign/?fileuri={encoded}", b"", 424)
+
+    refused(reader(label_studio_host), "s3://pets/1.png", "credentials of the storage of s3://pets")
+
+
 def test_the_token_goes_to_label_studios_own_address_alone(label_studio_host, elsewhere):
     label_studio_host.serve("/a.png")
     other_port = elsewhere.serve("/b.png")

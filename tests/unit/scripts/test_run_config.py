@@ -268,6 +268,25 @@ def test_secrets_are_masked(tmp_path: Path) -> None:
     assert masked("labels", 3) == "3"
 
 
+def test_secrets_of_the_command_line_are_neither_printed_nor_written_for_everybody(
+    tmp_path: Path,
+) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        (tmp_path / "pets" / name / "1.png").touch()
+    source = ["--url", f"file://{tmp_path}/pets", "--option", "storage_options={secret: hunter2}"]
+    file = tmp_path / "config.yaml"
+
+    told = CliRunner().invoke(cli, ["run", *source, "--dry-run"])
+    made = CliRunner().invoke(cli, ["init", *source, "--output", str(file)])
+
+    assert (told.exit_code, made.exit_code) == (0, 0), told.output + made.output
+    assert "secret: '********'" in told.output
+    assert "hunter2" not in told.output
+    assert "hunter2" in file.read_text()
+    assert file.stat().st_mode & 0o077 == 0
+
+
 # --- the file to begin with
 
 

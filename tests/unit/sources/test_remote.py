@@ -1,4 +1,4 @@
-"""Buckets, by the file system that fsspec keeps in memory, and S3 where its libraries are."""
+"""Buckets, by the file system that fsspec keeps in memory. S3 is in test_s3.py."""
 
 from __future__ import annotations
 
@@ -94,31 +94,3 @@ def test_a_bucket_without_an_image_is_refused(bucket: str) -> None:
 
     with pytest.raises(ConfigurationError, match="no image file below it"):
         open_remote(bucket)
-
-
-def test_s3_is_read_through_s3fs() -> None:
-    pytest.importorskip("s3fs", reason="the optional library s3fs is not installed")
-    server = pytest.importorskip("moto.server", reason="moto is not installed").ThreadedMotoServer(
-        port=0
-    )
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        options = {
-            "key": "k",
-            "secret": "s",
-            "endpoint_url": f"http://{host}:{port}",
-            "skip_instance_cache": True,
-        }
-        files = fsspec.filesystem("s3", **options)
-        files.mkdir("pets")
-        for number, name in enumerate(("cat/1.png", "dog/2.png")):
-            files.pipe_file(f"pets/{name}", png(number))
-        source = open_remote("s3://pets", storage_options=options)
-
-        assert found(source) == [("cat/1.png", "cat"), ("dog/2.png", "dog")]
-        assert by_key(source)["dog/2.png"].read_bytes() == png(1)
-        with pytest.raises(ConfigurationError, match="s3://gone"):
-            open_remote("s3://gone", storage_options=options)
-    finally:
-        server.stop()

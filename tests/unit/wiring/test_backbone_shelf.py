@@ -18,7 +18,8 @@ from ml_backend.errors import ConfigurationError, WeightsUnavailable
 from ml_backend.learning.backbones import Backbone, load_backbone
 from ml_backend.learning.images import decode
 from ml_backend.settings import Settings, load_settings
-from ml_backend.wiring.backbone_shelf import Backbones
+from ml_backend.wiring.backbone_shelf import Backbones, pictures
+from tests.loop import Loop
 from tests.unit.learning.pictures import noise
 
 SHARED = Path(
@@ -51,6 +52,20 @@ def test_the_default_is_fast_with_its_own_weights(monkeypatch: pytest.MonkeyPatc
     monkeypatch.delenv("ACTIVE_LABELER_BACKBONE", raising=False)
     settings = load_settings()
     assert (settings.backbone, settings.weights) == ("fast", "DEFAULT")
+
+
+def test_a_network_of_ones_own_says_why_no_picture_of_the_project_can_be_read(
+    tmp_path: Path,
+) -> None:
+    loop = Loop(tmp_path)
+    loop.images.unreadable = dict.fromkeys(loop.server.add_tasks(3), "its storage is missing")
+    loop.ask()
+    loop.run()
+    project = loop.store.get_project(loop.project_id)
+    assert project is not None
+
+    with pytest.raises(ConfigurationError, match=r"none of the project's 3 .* storage is missing"):
+        list(pictures(loop.store, project, loop.images, 0, lambda *_: None))
 
 
 def test_input_settings_are_read_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
