@@ -151,7 +151,7 @@ def publish(
     project = bench.store.get_project(bench.project.project_id) or bench.project
     this.version = project.current_version
     this.results = replace(results, model_version=this.version or "")
-    forced = mode.whole or project.held or (mode.anew and bool(this.entries))
+    forced = project.held or (bool(this.entries) and (mode.whole or mode.anew))
     asked = forced or mode.dry_run or mode.release_hold
     if not asked and _waits_for_labels(bench, this, results, news, previous):
         this.state, this.results = "unchanged", previous  # new labels are counted from there

@@ -58,6 +58,11 @@ class Patient:
     expected: Expected
     project_id: int
 
+    @property
+    def nothing_waits(self) -> bool:
+        """Whether each task is finished, or there is none: no order can be in force then."""
+        return self.facts.finished_count >= self.facts.task_count
+
 
 def examine(
     client: LabelStudioClient, images: ImageReader, project_id: int, expected: Expected
@@ -125,6 +130,8 @@ def _overlap(patient: Patient) -> Finding:
 
 def _sampling(patient: Patient) -> Finding:
     sampling = patient.facts.settings.sampling
+    if patient.nothing_waits:
+        return Finding("sampling", "ok", f"{sampling!r}, and no task waits: it is set with an order")
     if sampling != UNCERTAINTY_SAMPLING:
         return Finding("sampling", "failure", f"{sampling!r}: the order has no effect", SYNC)
     return Finding("sampling", "ok", sampling)
@@ -132,6 +139,8 @@ def _sampling(patient: Patient) -> Finding:
 
 def _model_version(patient: Patient) -> Finding:
     served, wanted = patient.facts.settings.model_version, patient.expected.model_version
+    if patient.nothing_waits:
+        return Finding("model version", "ok", f"{served!r}, and no task waits for an order")
     titles = [backend["title"] for backend in patient.registered.backends]
     if served in titles:
         detail = f"{served!r}, the backend's title: tasks are served at random"

@@ -47,15 +47,18 @@ def publish_front(
 ) -> None:
     """Write the front of the queue under a new version and switch the project to it.
 
-    `entries` is the whole window, wanted first. Raises LeaseLost before the switch where the
-    project is another trainer's by now, PublishMismatch where Label Studio holds something else.
+    `entries` is the whole window, wanted first. Where nothing is left to be served, the version is
+    noted here alone: Label Studio takes none without predictions. Raises LeaseLost before the
+    switch where the project is another trainer's by now, PublishMismatch where Label Studio holds
+    something else.
     """
     project_id, store = bench.project.project_id, bench.store
     store.add_version(project_id, version, round_id, bench.now())
     store.save_window(project_id, version, [entry.task_id for entry in entries])
-    bench.queue.write(_in_writing_order(bench, entries)[: bench.plan.front], version)
-    bench.still_ours()
-    bench.queue.flip(version)
+    if entries:
+        bench.queue.write(_in_writing_order(bench, entries)[: bench.plan.front], version)
+        bench.still_ours()
+        bench.queue.flip(version)
     _make_current(bench, version)
 
 
@@ -121,14 +124,17 @@ def stands(bench: Workbench, version: str | None, found: ProjectSettings) -> boo
     """Tell whether the queue is served by this version, whole and in the published order.
 
     A round that was killed or interrupted behind the front left rows out, and people delete and
-    edit predictions. Tasks that were deleted took theirs along.
+    edit predictions. Tasks that were deleted took theirs along. A version for which nothing was
+    left to be served is in no queue.
     """
+    project_id = bench.project.project_id
+    window = bench.store.window(project_id, version) if version else []
+    if version and not window:
+        return True
     if version is None or not in_force(found, version):
         return False
     if bench.project.held:  # left as it is, with what is missing
         return True
-    project_id = bench.project.project_id
-    window = bench.store.window(project_id, version)
     wanted = set(window) & set(bench.store.task_ids(project_id))
     if bench.queue.versions().get(version, 0) < len(wanted):
         return False

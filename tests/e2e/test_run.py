@@ -86,6 +86,15 @@ def test_a_table_is_labeled_with_ctrl_c_in_between(typed: Typed) -> None:
     assert typed.nothing_runs()
 
 
+def test_what_is_labeled_from_the_start_goes_straight_to_the_export(typed: Typed) -> None:
+    typed.configure("{kind: folder, path: digits}", IMAGES + 1)
+    assert "everything that can be is labeled" in typed.to_the_end()
+    human = rows(typed.state / "export" / "human" / "labels.csv")
+    true = truth(typed.folder / "digits")
+    assert {row["content_hash"]: row["label"] for row in human} == true
+    assert not rows(typed.state / "export" / "model" / "labels.csv")
+
+
 def test_offline_the_same_through_three_kills(typed: Typed) -> None:
     typed.configure("{kind: folder, path: digits}", LABELS)
     rng = random.Random(os.environ.get("RUN_KILL_SEED", "3"))

@@ -11,12 +11,15 @@ import pytest
 from ml_backend.errors import LabelStudioUnreachable, LeaseLost, PublishMismatch
 from ml_backend.jobs.trainer import Trainer, kept_claim, run_claimed
 from ml_backend.labelstudio.labeling_queue import UNCERTAINTY_SAMPLING
+from ml_backend.learning.checkpoints import latest, load_results
 from ml_backend.records import QueueEntry
 from ml_backend.rounds import Mode
 from ml_backend.steps.publish import MAY_BE_OPEN, OPEN_AT_MOST, SLICE, publish_rest, tidy
 from strategies import STRATEGIES
 from tests.fake_label_studio import FakeQueue
 from tests.loop import PLAN, Loop, truth
+
+SETTLED = {"published", "unchanged"}
 
 
 @pytest.fixture
@@ -205,6 +208,47 @@ def test_new_tasks_join_and_deleted_ones_leave(loop: Loop) -> None:
     known = set(loop.store.mirror(loop.project_id).task_ids.tolist())
     assert set(new) <= known
     assert gone not in known
+
+
+@pytest.mark.parametrize("tasks", [0, 6])
+def test_where_nothing_is_left_to_label_the_model_is_kept_and_the_queue_left_alone(
+    tmp_path: Path, tasks: int
+) -> None:
+    loop = Loop(tmp_path)
+    found = loop.server.settings
+    for task_id in loop.server.add_tasks(tasks):
+        loop.server.annotate(task_id, truth(task_id))
+    loop.ask("connect")
+    loop.run()
+    [first] = loop.store.rounds(loop.project_id)
+    assert (first.state, first.report["labeled"]) == ("published", tasks)
+    assert loop.server.settings == found
+    assert loop.versions() == {first.model_version: "current"}
+    saved = load_results(latest(loop.folder / "rounds"))
+    assert len(saved.labeled_ids_M) == tasks
+
+    loop.ask("look")
+    loop.run()
+    assert len(loop.store.rounds(loop.project_id)) == 1, "there is nothing to do until there is"
+
+    new = loop.server.add_tasks(4)
+    loop.ask("look")
+    loop.run()
+    assert sorted(loop.server.served_order(10)) == new
+    assert loop.last_round().state == "published"
+
+
+def test_an_order_that_is_used_up_ends_in_peace(loop: Loop) -> None:
+    loop.run()
+    while loop.server.served_order(1):
+        loop.label(loop.server.served_order(1)[0])
+        loop.run()
+    assert {r.state for r in loop.store.rounds(loop.project_id, limit=100)} <= SETTLED
+    loop.server.settings = replace(loop.server.settings, sampling="Sequential sampling")
+    for _ in range(2):
+        loop.ask("sync")
+        loop.run()
+    assert {r.state for r in loop.store.rounds(loop.project_id, limit=100)} <= SETTLED
 
 
 def test_what_a_lost_webhook_did_not_tell_is_found_by_looking(loop: Loop) -> None:
