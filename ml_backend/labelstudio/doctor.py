@@ -131,7 +131,8 @@ def _overlap(patient: Patient) -> Finding:
 def _sampling(patient: Patient) -> Finding:
     sampling = patient.facts.settings.sampling
     if patient.nothing_waits:
-        return Finding("sampling", "ok", f"{sampling!r}, and no task waits: it is set with an order")
+        detail = f"{sampling!r}, and no task waits for an order"
+        return Finding("sampling", "ok", detail)
     if sampling != UNCERTAINTY_SAMPLING:
         return Finding("sampling", "failure", f"{sampling!r}: the order has no effect", SYNC)
     return Finding("sampling", "ok", sampling)
