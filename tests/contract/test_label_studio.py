@@ -269,7 +269,9 @@ def test_what_changed_since_a_moment_is_found(project, change):
 def test_nothing_changed_since_the_last_change(project):
     project.add_tasks(2)
 
-    assert list(project.reader.changed_since(project.now() + timedelta(seconds=1), CONTROL)) == []
+    # Label Studio goes on touching new tasks for a while behind its answer.
+    later = project.now() + timedelta(minutes=5)
+    assert list(project.reader.changed_since(later, CONTROL)) == []
 
 
 # --- the queue
