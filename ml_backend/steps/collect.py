@@ -16,6 +16,7 @@ from ml_backend.jobs.store import Claim
 from ml_backend.labelstudio.labeling_config import hash_of, parse_control
 from ml_backend.labelstudio.projects import ProjectFacts
 from ml_backend.records import Annotation, ChoiceControl, Task, WebhookEvent
+from ml_backend.steps.embed import try_again
 from ml_backend.steps.publish import stands
 from ml_backend.steps.workbench import Workbench
 
@@ -81,7 +82,8 @@ def only_looked(bench: Workbench, claim: Claim) -> bool:
     if not (claim.requested <= ECHOES and told <= ECHOES):
         return False
     news = collect(bench, claim)
-    if news.moved or not stands(bench, bench.project.current_version, news.facts.settings):
+    stands_well = stands(bench, bench.project.current_version, news.facts.settings)
+    if news.moved or not stands_well or try_again(bench, at_once=False):
         bench.store.mark_dirty(bench.project.project_id, "found", bench.now())
     return True
 

@@ -19,10 +19,13 @@ if TYPE_CHECKING:  # loads torch
 TRY_AGAIN_AFTER = timedelta(hours=1)
 
 
-def try_again(bench: Workbench, *, at_once: bool) -> None:
-    """Let images that could not be read be embedded like new ones; `at_once`: all of them."""
+def try_again(bench: Workbench, *, at_once: bool) -> bool:
+    """Let images that could not be read be embedded like new ones; tell whether there are any.
+
+    `at_once`: all of them, else those that were tried long ago.
+    """
     before = bench.now() - (timedelta(0) if at_once else TRY_AGAIN_AFTER)
-    bench.store.forget_unreadable(bench.project.project_id, before)
+    return bench.store.forget_unreadable(bench.project.project_id, before) > 0
 
 
 def embed(bench: Workbench, *, enough: Callable[[], bool] = lambda: False) -> int:

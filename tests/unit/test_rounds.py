@@ -189,7 +189,7 @@ def test_what_could_not_be_read_is_tried_again_after_an_hour_unless_somebody_lab
     loop.label(tasks[4])
     loop.run()
     while_labeling = loop.store.unreadable(loop.project_id)
-    loop.ask()
+    loop.ask("look")
     loop.run()
 
     assert [*while_labeling] == [tasks[1], tasks[2]]
