@@ -42,9 +42,8 @@ class S3Server:
     def fill(self, bucket: str, objects: Mapping[str, bytes]) -> None:
         """Make a bucket of these objects."""
         self.client.create_bucket(Bucket=bucket)
-        behind = _library("moto.s3.models").s3_backends[ACCOUNT][
-            "aws"
-        ]  # thousands by HTTP take long
+        # Not by HTTP: thousands would take long.
+        behind = _library("moto.s3.models").s3_backends[ACCOUNT]["aws"]
         for key, body in objects.items():
             behind.put_object(bucket, key, body)
 
