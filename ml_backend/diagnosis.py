@@ -42,10 +42,11 @@ def _expected(store: Store, project: ConnectedProject | None) -> Expected:
     if project is None:
         return Expected()
     mirror = store.mirror(project.project_id)
-    readable = [row for row, why in enumerate(mirror.unreadable) if why is None]
-    readable = readable or [*range(len(mirror.unreadable))]  # or what is wrong with all of them
-    step = max(1, len(readable) // SAMPLED_IMAGES)
-    rows = readable[::step][:SAMPLED_IMAGES]
+    every = range(len(mirror.unreadable))
+    # Where none could be read, the reason is wanted.
+    to_try = [row for row in every if mirror.unreadable[row] is None] or [*every]
+    step = max(1, len(to_try) // SAMPLED_IMAGES)
+    rows = to_try[::step][:SAMPLED_IMAGES]
     return Expected(
         control_name=project.control.from_name,
         backend_url=project.backend_url,

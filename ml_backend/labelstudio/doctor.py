@@ -131,8 +131,7 @@ def _overlap(patient: Patient) -> Finding:
 def _sampling(patient: Patient) -> Finding:
     sampling = patient.facts.settings.sampling
     if patient.nothing_waits:
-        detail = f"{sampling!r}, and no task waits for an order"
-        return Finding("sampling", "ok", detail)
+        return Finding("sampling", "ok", f"{sampling!r}, and no task waits for an order")
     if sampling != UNCERTAINTY_SAMPLING:
         return Finding("sampling", "failure", f"{sampling!r}: the order has no effect", SYNC)
     return Finding("sampling", "ok", sampling)

@@ -82,8 +82,11 @@ def only_looked(bench: Workbench, claim: Claim) -> bool:
     if not (claim.requested <= ECHOES and told <= ECHOES):
         return False
     news = collect(bench, claim)
-    stands_well = stands(bench, bench.project.current_version, news.facts.settings)
-    if news.moved or not stands_well or try_again(bench, at_once=False):
+    if (
+        news.moved
+        or not stands(bench, bench.project.current_version, news.facts.settings)
+        or try_again(bench, at_once=False)
+    ):
         bench.store.mark_dirty(bench.project.project_id, "found", bench.now())
     return True
 

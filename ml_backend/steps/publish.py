@@ -57,7 +57,8 @@ def publish_front(
     store.save_window(project_id, version, [entry.task_id for entry in entries])
     if entries:
         bench.queue.write(_in_writing_order(bench, entries)[: bench.plan.front], version)
-        bench.still_ours()
+    bench.still_ours()
+    if entries:
         bench.queue.flip(version)
     _make_current(bench, version)
 

@@ -6,7 +6,6 @@ The bucket is on loopback, as a MinIO of one's own would be on a private address
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,7 +19,7 @@ from scripts.local_label_studio import free_port
 from tests.e2e.processes import Answer, Daemon, base_environment, run_command
 from tests.e2e.runs import Typed, find_the_export_right, kill, truth
 from tests.e2e.stack import wait_until
-from tests.few_digits import CLASSES
+from tests.few_digits import CLASSES, copy_first
 from tests.label_studio_server import TestServer
 from tests.s3_server import KEY, SECRET, S3Server
 
@@ -38,11 +37,7 @@ ODD_NAMES = ("a b+c", "ü ß 猫", "100%25", "h#f", "a;b", "[x]*", "back\\slash"
 @pytest.fixture
 def digits(few_digits: Path, tmp_path: Path) -> Path:
     """A folder of digits, one subfolder a class."""
-    for name in CLASSES:
-        (tmp_path / "digits" / name).mkdir(parents=True)
-        for file in sorted((few_digits / name).iterdir())[:IMAGES_A_CLASS]:
-            shutil.copy(file, tmp_path / "digits" / name)
-    return tmp_path / "digits"
+    return copy_first(few_digits, tmp_path / "digits", IMAGES_A_CLASS)
 
 
 def objects_of(digits: Path, prefix: str = "") -> dict[str, bytes]:

@@ -26,7 +26,7 @@ from PIL import Image
 from ml_backend.sources.pngs import png_of
 from scripts.local_label_studio import free_port
 from tests.e2e.runs import Typed, find_the_export_right, kill, truth
-from tests.few_digits import CLASSES
+from tests.few_digits import CLASSES, copy_first
 from tests.label_studio_server import TestServer
 
 pytestmark = [
@@ -44,10 +44,7 @@ MNIST_CLASSES = {"1": "1 - one", "4": "4 - four", "7": "7 - seven"}  # as torchv
 @pytest.fixture
 def typed(few_digits: Path, tmp_path: Path) -> Typed:
     """A folder with digits beside what is typed there, and nothing kept outside of it."""
-    for name in CLASSES:
-        (tmp_path / "digits" / name).mkdir(parents=True)
-        for file in sorted((few_digits / name).iterdir())[:IMAGES_A_CLASS]:
-            shutil.copy(file, tmp_path / "digits" / name)
+    copy_first(few_digits, tmp_path / "digits", IMAGES_A_CLASS)
     return Typed(tmp_path, {"HF_HOME": str(tmp_path / "huggingface")})
 
 

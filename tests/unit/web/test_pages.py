@@ -84,6 +84,13 @@ def test_before_anything_can_be_measured_the_page_says_so_and_what_to_do(tmp_pat
     assert "no trainer has been seen" in page.text
 
 
+def test_before_the_first_appraisal_who_has_labeled_is_not_told_to_begin(tmp_path: Path) -> None:
+    labeled = see(tmp_path / "a", "/ui/projects/7/", appraisal=lambda _id: None).text
+    assert "cannot tell yet It comes with the first appraisal" in labeled
+    unlabeled = see(tmp_path / "b", "/ui/projects/8/", appraisal=lambda _id: None).text
+    assert "cannot tell yet Label some tasks first" in unlabeled
+
+
 def test_before_the_first_label_the_page_says_what_to_press(tmp_path: Path) -> None:
     built = with_pages(tmp_path)
     built.store.upsert_tasks(8, [Task(1, "/a.png")])
